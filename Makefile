@@ -1,0 +1,68 @@
+# make demo    install into .venv, as a user would, and show the main job: no key, no network beyond the packages
+# make test    everything that must hold, with the tools of .venv-dev
+# make test-all    the tests on each Python of VERSIONS that this machine has
+# Another interpreter: make test PYTHON=python3.12. More for pytest: make unit ARGS="-k settings".
+
+PYTHON ?= python3
+DEV ?= .venv-dev
+VERSIONS ?= 3.11 3.12 3.13
+ARGS ?=
+QUESTION := "Which public functions of the standard library accept a parameter that their docstring never mentions? \
+Count them by package, and explain the worst offender."
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+PACKAGING := pyproject.toml README.md rlm_kernel/_version.py $(wildcard kernelspec/*)
+SOURCES := $(PACKAGING) $(shell find rlm_kernel -name '*.py')
+
+.NOTPARALLEL:
+.PHONY: demo test lint unit notebooks test-all clean
+
+demo: .venv/installed
+	.venv/bin/jupyter rlm run $(QUESTION) -m scripted:notebooks/stdlib_replies.py \
+	  -c "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+
+test: lint unit notebooks
+
+lint: $(DEV)/installed
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports --no-cache
+
+unit: $(DEV)/installed
+	$(DEV)/bin/pytest $(ARGS)
+
+# The kernel is the one that the notebook names, so the installed one; its view has to be still to be compared.
+notebooks: $(DEV)/installed
+	RLM_LIVE=0 $(DEV)/bin/pytest --nbval notebooks
+
+# A name on the PATH is no interpreter yet: pyenv's shims are there for versions that are switched off.
+test-all:
+	@for version in $(VERSIONS); do \
+	  found=; \
+	  for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
+	    if "$$python" --version >/dev/null 2>&1; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "Python $$version: not on this machine, not tested"; continue; fi; \
+	  echo "Python $$version: $$found"; \
+	  $(MAKE) --no-print-directory unit notebooks PYTHON="$$found" DEV=.venv-$$version || exit 1; \
+	done
+
+# Files of their own say how far an environment is: one that was interrupted while it was made does not count.
+%/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is not Python 3.11 or newer; name one that is: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --clear $*
+	touch $@
+
+.venv/installed: .venv/made $(SOURCES)
+	.venv/bin/python $(PIP_INSTALL) .
+	touch $@
+
+$(DEV)/installed: $(DEV)/made $(PACKAGING)
+	$(DEV)/bin/python $(PIP_INSTALL) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,57 @@
+"""
+A Jupyter kernel that is a Recursive Language Model environment.
+
+    run = rlm_kernel.run("Which clauses conflict?", context=contracts, model="openai/gpt-5-mini")
+    run.answer
+
+In a notebook choose the kernel "Python 3 (RLM)", or `%load_ext rlm_kernel` in any other; then `%%rlm`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rlm_kernel._version import __version__
+from rlm_kernel.errors import (
+    LimitExceeded,
+    ModelError,
+    NoAnswer,
+    RLMError,
+    RunInterrupted,
+    TraceError,
+    UsageError,
+)
+from rlm_kernel.values import Run, Usage
+
+if TYPE_CHECKING:
+    from rlm_kernel.headless import arun, run
+
+__all__ = [
+    "LimitExceeded",
+    "ModelError",
+    "NoAnswer",
+    "RLMError",
+    "Run",
+    "RunInterrupted",
+    "TraceError",
+    "Usage",
+    "UsageError",
+    "__version__",
+    "arun",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # IPython is loaded when somebody runs something, not when a test imports an error class.
+    if name in ("run", "arun"):
+        from rlm_kernel import headless
+
+        return getattr(headless, name)
+    raise AttributeError(f"module 'rlm_kernel' has no attribute {name!r}")
+
+
+def load_ipython_extension(shell: Any) -> None:
+    from rlm_kernel.extension import load
+
+    load(shell)

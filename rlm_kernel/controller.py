@@ -1,0 +1,100 @@
+"""
+The loop of one agent, and nothing else.
+
+`control` is a generator. It yields what it wants done and is sent what came of it, so it does no I/O, starts no
+thread and cannot tell a live model from a recorded one. Tests play the model by hand with `next` and `send`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from rlm_kernel import preview, prompts
+from rlm_kernel.parsing import parse
+from rlm_kernel.values import CellResult, Ending, Message, Remaining, Reply
+
+STRIKES = 3
+"""Replies in a row with nothing to run, after which the agent is given up."""
+
+MAX_REPLY_CHARS = 200_000
+"""Characters of a reply that stay in the conversation, head and tail. The trace keeps the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Wants a `Reply` to these messages. Each request's messages are a prefix of the next one's."""
+
+    step: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunCell:
+    """Wants an `Observed`: what running this source came to."""
+
+    step: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    result: CellResult
+    remaining: Remaining
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the agent ended by itself. Limits on anything but steps, failures and Stop end it from outside."""
+
+    ending: Ending
+    value: object = None
+    name: str | None = None
+    """The variable that FINAL's string named."""
+    message: str | None = None
+    """Why there is no answer."""
+
+
+def control(briefing: prompts.Briefing) -> Generator[Ask | RunCell, Reply | Observed | None, Outcome]:
+    """Send a `Reply` after an `Ask` and an `Observed` after a `RunCell`; what the generator returns is the outcome."""
+    limits = briefing.limits
+    messages = [Message("system", prompts.SYSTEM), Message("user", prompts.first_message(briefing))]
+    step = strikes = 0
+    looked = False
+    while limits.max_steps is None or step < limits.max_steps:
+        step += 1
+        reply = yield Ask(step, tuple(messages))
+        assert isinstance(reply, Reply)
+        cut_off = reply.finish_reason == "length"
+        parsed = parse(reply.text, cut_off=cut_off)
+        messages.append(Message("assistant", _kept(reply.text)))
+        half_a_cell = cut_off and parsed.unclosed
+        if parsed.code is None or half_a_cell:
+            if parsed.answer_text and briefing.may_answer_in_text and not looked and not cut_off:
+                return Outcome("text", parsed.answer_text)
+            strikes += 1
+            if strikes == STRIKES:
+                return Outcome("no_answer", message=f"{STRIKES} replies in a row held no code block to run")
+            feedback = prompts.CUT_OFF if cut_off else prompts.NO_BLOCK if parsed.answer_text else prompts.EMPTY
+            messages.append(Message("user", feedback))
+            continue
+        strikes = 0
+        looked = True
+        observed = yield RunCell(step, parsed.code)
+        assert isinstance(observed, Observed)
+        result = observed.result
+        if result.final is not None:
+            return Outcome("final", result.final.value, result.final.name)
+        text = preview.observe(
+            result.outputs, error=result.error, limit=limits.max_output_chars, dropped_chars=result.dropped_chars
+        )
+        notice = prompts.notice(observed.remaining, limits)
+        content = prompts.observation(text, ignored_blocks=parsed.ignored_blocks, notes=result.notes, notice=notice)
+        messages.append(Message("user", content))
+    return Outcome("limit", message="max_steps")
+
+
+def _kept(text: str) -> str:
+    if not text.strip():
+        return prompts.EMPTY_REPLY
+    return preview.cut(text, MAX_REPLY_CHARS)

@@ -1,0 +1,273 @@
+"""
+Whose output is it? One context variable decides, for streams, displays, results and tracebacks.
+
+`adopt` gives the living objects of a process (its `sys.stdout`, an IPython shell, its display publisher and hook)
+a mixin that asks `SINK` first. Nothing is replaced, so whoever holds a reference to them keeps a good one; and the
+same code serves our kernel, a plain ipykernel and a shell in a script. Threads that a cell starts inherit its
+context, hence its sink.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextvars
+import io
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from rlm_kernel.environment.sink import Sink
+
+SINK: ContextVar[Sink | None] = ContextVar("rlm_sink", default=None)
+"""The sink of the cell that is running in this context; None in the person's own cells."""
+
+# `print` looks up `write` on the stream at each call. As a property whose getter is ContextVar.get itself, the look-up
+# happens in C: it gives the writer of the running cell or, where none is set, the default, which is the argument of
+# `get`, which is the stream; the stream is callable and writes as it always did. A Python method here would double
+# what a million printed lines cost.
+_STDOUT: ContextVar[Any] = ContextVar("rlm_stdout")
+_STDERR: ContextVar[Any] = ContextVar("rlm_stderr")
+_PATCHED: ContextVar[bool] = ContextVar("rlm_patched", default=False)
+
+
+@contextmanager
+def captured(sink: Sink) -> Iterator[Sink]:
+    """Within it, this context's output goes to `sink`."""
+    tokens = SINK.set(sink), _STDOUT.set(sink.write_stdout), _STDERR.set(sink.write_stderr)
+    try:
+        yield sink
+    finally:
+        SINK.reset(tokens[0])
+        _STDOUT.reset(tokens[1])
+        _STDERR.reset(tokens[2])
+
+
+def adopt(thing: Any, mixin: type[Any]) -> None:
+    """Put `mixin` in front of the class of a living object, once."""
+    kind = type(thing)
+    if not isinstance(thing, mixin):
+        metaclass: Any = type(kind)
+        thing.__class__ = metaclass(kind.__name__, (mixin, kind), {})
+
+
+class _RoutedStream:
+    """Base of the two below; in front of a stream class written in Python, such as ipykernel's OutStream."""
+
+    _writer: ContextVar[Any]
+
+    def __call__(self, text: str) -> Any:
+        patched = self.__dict__.get("_patched_write")
+        if patched is None or _PATCHED.get():
+            return super().write(text)  # type: ignore[misc]
+        token = _PATCHED.set(True)  # the patch calls the `write` that it found, which is this very method
+        try:
+            return patched(text)
+        finally:
+            _PATCHED.reset(token)
+
+    def _patch(self, write: Any) -> None:
+        """IPython replaces `write` for the time of a cell. In a model's cell there is nothing to replace."""
+        if SINK.get() is None:
+            self.__dict__["_patched_write"] = None if write is self else write
+
+    def flush(self) -> None:
+        sink = SINK.get()
+        if sink is not None:
+            sink.drain()
+        super().flush()  # type: ignore[misc]
+
+
+class RoutedStdout(_RoutedStream):
+    write = property(_STDOUT.get, _RoutedStream._patch)
+
+
+class RoutedStderr(_RoutedStream):
+    write = property(_STDERR.get, _RoutedStream._patch)
+
+
+class _Wrapped(io.TextIOBase):
+    """A stream written in C cannot be adopted, so a script's own stdout is wrapped."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        written: int = self._stream.write(text)
+        return written
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        number: int = self._stream.fileno()
+        return number
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class RoutedPublisher:
+    """In front of a DisplayPublisher."""
+
+    def publish(
+        self,
+        data: dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+        *,
+        transient: dict[str, Any] | None = None,
+        update: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        sink = SINK.get()
+        if sink is None:
+            super().publish(data, metadata, transient=transient, update=update, **kwargs)  # type: ignore[misc]
+        else:
+            sink.display(_plain(data), _plain(metadata or {}), transient, update)
+
+    def clear_output(self, wait: bool = False) -> None:
+        sink = SINK.get()
+        if sink is None:
+            super().clear_output(wait)  # type: ignore[misc]
+        else:
+            sink.clear(wait)
+
+
+class RoutedTextFormatter:
+    """In front of the text/plain formatter, so that a model's cell never pays for the `repr` of a gigabyte."""
+
+    def __call__(self, value: object) -> Any:
+        render = RENDER.get()
+        return super().__call__(value) if render is None else render(value)  # type: ignore[misc]
+
+
+RENDER: ContextVar[Callable[[object], str] | None] = ContextVar("rlm_render", default=None)
+"""How a value becomes text/plain in this context; None is IPython's own way."""
+
+
+class ShellFrontend:
+    """The cell of the person in which a model's cell runs: output goes there, whichever thread brings it."""
+
+    def __init__(self, shell: Any) -> None:
+        self._publish = shell.display_pub.publish
+        self._context = contextvars.copy_context()  # the person's, in which no sink is set
+
+    def stream(self, name: str, text: str) -> None:
+        self._context.run(self._write, name, text)
+
+    @staticmethod
+    def _write(name: str, text: str) -> None:
+        # A lone surrogate cannot be sent as JSON in UTF-8; the trace has it as it was.
+        getattr(sys, name).write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+    def display(self, data: dict[str, Any], metadata: dict[str, Any], transient: dict[str, Any], update: bool) -> None:
+        self._context.run(self._publish, data, metadata, transient=transient, update=update)
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """A MIME bundle as it stands in a notebook file: bytes as base64, everything else JSON."""
+    from ipykernel.jsonutil import encode_images, json_clean  # loaded already in a kernel; a script pays once
+
+    clean: dict[str, Any] = json_clean(encode_images(data))
+    return clean
+
+
+def install(shell: Any) -> None:
+    """Make a shell and this process ask whose output it is. Idempotent, and for the life of the process."""
+    adopt(shell, RoutedShell)
+    adopt(shell.display_pub, RoutedPublisher)
+    adopt(shell.display_formatter.formatters["text/plain"], RoutedTextFormatter)
+    for name, mixin in (("stdout", RoutedStdout), ("stderr", RoutedStderr)):
+        stream = getattr(sys, name)
+        if not isinstance(stream, mixin):
+            try:
+                adopt(stream, mixin)
+            except TypeError:  # a stream of C
+                wrapped = _Wrapped(stream)
+                adopt(wrapped, mixin)
+                setattr(sys, name, wrapped)
+    _inherit_context()
+    _guard_exit()
+    _guard_input()
+
+
+def _inherit_context() -> None:
+    """Threads and pools that a model's cell starts write to that cell. (Python 3.14 can do so by itself.)"""
+    start = threading.Thread.start
+    if getattr(start, "_rlm", False):
+        return
+
+    def start_in_context(self: threading.Thread) -> None:
+        if SINK.get() is not None:
+            context, run = contextvars.copy_context(), self.run
+
+            def reported() -> None:
+                try:
+                    run()
+                except SystemExit:
+                    pass
+                except BaseException:  # within the context, so that the report goes to the cell too
+                    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
+
+            self.run = lambda: context.run(reported)  # type: ignore[method-assign]
+        start(self)
+
+    start_in_context._rlm = True  # type: ignore[attr-defined]
+    threading.Thread.start = start_in_context  # type: ignore[method-assign]
+
+
+def _guard_exit() -> None:
+    """`os._exit` in a model's cell would end the kernel with everything in it. A forked child may still use it."""
+    leave = os._exit
+    if getattr(leave, "_rlm", False):
+        return
+    process = os.getpid()
+
+    def guarded(status: int = 0) -> None:
+        if SINK.get() is not None and os.getpid() == process:
+            raise RuntimeError("os._exit would end the kernel and everything in it; a cell just ends where it ends")
+        leave(status)
+
+    guarded._rlm = True  # type: ignore[attr-defined]
+    os._exit = guarded  # type: ignore[assignment]
+
+
+NO_INPUT = "input() has nobody to answer it in a model's cell; what is needed has to be in context or in a variable"
+
+
+def _guard_input() -> None:
+    """For a process without a kernel. A kernel puts its own `input` in place for each of the person's cells."""
+    ask = builtins.input
+    if getattr(ask, "_rlm", False):
+        return
+
+    def guarded(prompt: object = "", /) -> str:
+        if SINK.get() is not None:
+            raise RuntimeError(NO_INPUT)
+        return ask(prompt)
+
+    guarded._rlm = True  # type: ignore[attr-defined]
+    builtins.input = guarded
+
+
+class RoutedShell:
+    """In front of an IPython shell: what a model's cell must not do to the person's."""
+
+    def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
+        sink = SINK.get()
+        if sink is None:
+            super()._showtraceback(etype, evalue, stb)  # type: ignore[misc]
+        else:
+            # A magic such as %%time shows errors by itself. As an IOPub `error` it would fail the person's cell.
+            sink.write_stderr("\n".join(stb) + "\n")
+
+    def ask_exit(self) -> None:
+        if SINK.get() is not None:
+            raise SystemExit("exit and quit end a kernel; a cell just ends where it ends")
+        super().ask_exit()  # type: ignore[misc]

@@ -1,0 +1,84 @@
+"""
+Everything that goes wrong here, sorted by who acts next.
+
+    RLMError
+    ├── UsageError         the person: something was asked for that cannot be; the message names the mend
+    ├── ModelError         the operator: a provider refused, failed or could not be reached
+    ├── LimitExceeded      nobody: a limit did its work; `.limit`, `.used`, `.allowed`
+    ├── NoAnswer           the person: the model never wrote a cell or an answer
+    ├── RunInterrupted     nobody: Stop was pressed
+    └── TraceError         the person: a journal or a notebook cannot be written or read
+
+    FinalAnswer (BaseException)    no error: how `FINAL` leaves a cell
+
+What a model's own code raises is none of these; that is a value, `CellResult.error`.
+"""
+
+from __future__ import annotations
+
+from rlm_kernel.values import Attempt, Final, Run
+
+
+class RLMError(Exception):
+    """Base of all. `run` holds what was reached, where a run had begun."""
+
+    run: Run | None = None
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this instead of a traceback: the frames would be ours, and the reader cannot mend those."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UsageError(RLMError, ValueError):
+    pass
+
+
+class ModelError(RLMError):
+    """
+    A model call that failed for good.
+
+    `kind` is one of `key`, `unknown_model`, `rate_limit`, `server`, `connection`, `timeout`, `too_long`,
+    `refused`, `bad_request`, `empty` (no text came), `exhausted` (a scripted model ran dry).
+    """
+
+    def __init__(
+        self, message: str, *, kind: str, status: int | None = None, attempts: tuple[Attempt, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.attempts = attempts
+
+
+class LimitExceeded(RLMError):
+    """`limit` is the name of the setting; `used` and `allowed` are in its unit."""
+
+    def __init__(self, limit: str, used: float, allowed: float, hint: str = "") -> None:
+        super().__init__(f"{limit}={_number(allowed)} reached ({_number(used)} used){'; ' + hint if hint else ''}")
+        self.limit = limit
+        self.used = used
+        self.allowed = allowed
+
+
+class NoAnswer(RLMError):
+    pass
+
+
+class RunInterrupted(RLMError):
+    pass
+
+
+class TraceError(RLMError):
+    pass
+
+
+class FinalAnswer(BaseException):
+    """Derives from BaseException so that a cell's own `except Exception` does not swallow the end of the run."""
+
+    def __init__(self, final: Final) -> None:
+        super().__init__("FINAL")
+        self.final = final
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"

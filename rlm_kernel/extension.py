@@ -1,0 +1,109 @@
+"""
+What makes an IPython shell an RLM environment; `%load_ext rlm_kernel` does it to a plain one, our kernel to its own.
+
+The shell gets the lent names and `context`, the magics, the routing of output and a `%%rlm` that is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rlm_kernel import namespace
+from rlm_kernel.environment import routing
+from rlm_kernel.environment.interrupts import stoppable
+from rlm_kernel.errors import FinalAnswer
+from rlm_kernel.namespace import LENT
+from rlm_kernel.store import Store
+from rlm_kernel.workspace import Person, Workspace
+
+
+class Shell(routing.RoutedShell):
+    """In front of an IPython shell: the lent names live through `%reset`, and FINAL ends a person's cell in peace."""
+
+    def init_user_ns(self) -> None:
+        super().init_user_ns()  # type: ignore[misc]
+        fill(self)
+
+    async def run_cell_async(self, raw_cell: str, *args: Any, **kwargs: Any) -> Any:
+        result = await super().run_cell_async(raw_cell, *args, **kwargs)  # type: ignore[misc]
+        if isinstance(result.error_in_exec, FinalAnswer):
+            value = result.error_in_exec.final.value
+            result.error_in_exec = None
+            self.last_execution_succeeded = True
+            with self.builtin_trap, self.display_trap:  # type: ignore[attr-defined]
+                hook = self.displayhook  # type: ignore[attr-defined]
+                hook.exec_result = result
+                hook(value)
+                hook.exec_result = None
+        return result
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        if not isinstance((exc_tuple or sys.exc_info())[1], FinalAnswer):
+            super().showtraceback(exc_tuple, *args, **kwargs)  # type: ignore[misc]
+
+
+def fill(shell: Any) -> None:
+    """Lend the names and, where there is none, an empty `context`; none of them shows in `%who`."""
+    namespace.lend(shell.user_ns)
+    shell.user_ns.setdefault("context", Store())
+    shell.user_ns_hidden.update({name: shell.user_ns[name] for name in (*LENT, "context")})
+
+
+def await_rlm(lines: list[str]) -> list[str]:
+    """IPython awaits no magic; `%%rlm` has to be, so that the loop stays free for Stop, comms and subshells."""
+    if lines and lines[0].startswith("get_ipython().run_cell_magic('rlm',"):
+        return ["await " + lines[0], *lines[1:]]
+    return lines
+
+
+class Stoppable:
+    """In front of an IPythonKernel: Stop reaches a run wherever it is, and a model's cell cannot ask the person."""
+
+    shell: Any
+
+    @contextmanager
+    def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
+        with stoppable(future, Workspace.of(self.shell).stop):
+            yield
+
+    async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
+        Workspace.of(self.shell).stop()
+        await super().interrupt_request(stream, ident, parent)  # type: ignore[misc]
+
+    def raw_input(self, prompt: str = "") -> Any:
+        if routing.SINK.get() is not None:
+            raise RuntimeError(routing.NO_INPUT)
+        return super().raw_input(prompt)  # type: ignore[misc]
+
+    def getpass(self, prompt: str = "", stream: Any = None, **more: Any) -> Any:
+        if routing.SINK.get() is not None:
+            raise RuntimeError(routing.NO_INPUT)
+        return super().getpass(prompt, stream, **more)  # type: ignore[misc]
+
+
+def load(shell: Any) -> Workspace:
+    """Idempotent. Everything here is quick: it stands on the way to the kernel's first reply."""
+    if getattr(shell, "_rlm_workspace", None) is not None:
+        return Workspace.of(shell)
+    routing.adopt(shell, Shell)
+    routing.install(shell)
+    workspace = shell._rlm_workspace = Workspace(shell)
+    fill(shell)
+    person = Person(workspace)
+    namespace.set_outside_caller(lambda: person)
+    shell.configurables.append(workspace.settings)
+    shell.input_transformers_post.append(await_rlm)
+    shell.events.register("pre_run_cell", workspace.start_of_cell)
+    shell.events.register("post_run_cell", workspace.end_of_cell)
+    shell.magics_manager.register_lazy("rlm", "rlm_kernel.magics")
+    if not hasattr(shell, "_last_traceback"):
+        # ipykernel 7.4 reads it after a first cell that was awaited and failed, and never sends a reply without it.
+        shell._last_traceback = None
+    kernel = getattr(shell, "kernel", None)
+    if kernel is not None:
+        routing.adopt(kernel, Stoppable)
+    return workspace

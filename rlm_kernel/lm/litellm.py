@@ -1,0 +1,195 @@
+"""
+Any provider's model, through litellm: `openai/gpt-5-mini`, `anthropic/…`, `hosted_vllm/…`.
+
+litellm maps providers, shapes and prices. Left aside are its retries, cache, budget and callbacks; the retries are
+here, because each of them must be counted and because litellm repeats what must not be repeated. How litellm is
+imported and what it is asked before the first call is in `lm.litellm_setup`, what its errors mean in `lm.failures`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rlm_kernel.errors import ModelError
+from rlm_kernel.lm import tokens
+from rlm_kernel.lm.failures import ProviderFailure, classify
+from rlm_kernel.lm.litellm_setup import check_key, check_provider, load, price_of, wants_cache_points
+from rlm_kernel.values import Attempt, Price, Reply, Request, Usage
+
+_FOREVER_S = 7 * 24 * 3600.0
+"""litellm reads None as its own default of ten minutes."""
+
+
+class LiteLLMModel:
+    """`timeout_s` is the longest silence in one try: until the whole reply, or in a stream until the next piece."""
+
+    def __init__(self, name: str, *, timeout_s: float | None = 600.0) -> None:
+        self.name = name
+        self._timeout_s = timeout_s
+        self._litellm: Any = None
+        self._options: dict[str, Any] = {}
+        self._price: Price | None = None
+
+    async def prepare(self) -> None:
+        """UsageError for an unknown provider, ModelError of kind `key` where a key is needed and absent."""
+        if self._litellm is None:
+            await asyncio.to_thread(self._prepare)
+
+    def price(self) -> Price | None:
+        return self._price
+
+    async def ask(self, request: Request, on_text: Callable[[str], None] | None = None) -> Reply:
+        """
+        One reply. Steps are streamed. Completions are not, so their `first_token_s` is None: 200 of them at once
+        take 2.0 s streamed against 1.0 s whole (100 ms latency, two cores; litellm's work for each chunk).
+
+        A stream that breaks is asked for again from the start and nothing of it is kept; `on_text("")` then says
+        that the pieces so far are void. Retried are 429, 408, 5xx, timeouts and broken connections; no other 4xx.
+        """
+        await self.prepare()
+        started = time.monotonic()
+        attempts: list[Attempt] = []
+        while True:
+            try:
+                if request.purpose == "step":
+                    reply = await self._ask_streamed(request, on_text)
+                else:
+                    reply = await self._ask_whole(request)
+            except ProviderFailure as caught:
+                failure = caught
+            else:
+                return replace(reply, seconds=time.monotonic() - started, attempts=tuple(attempts))
+            # Out of the `except`, so that the provider's exception is no context of ours.
+            wait_s = failure.wait_s(len(attempts) + 1)
+            if wait_s is None:
+                message = failure.sentence(self.name, len(attempts) + 1)
+                raise ModelError(message, kind=failure.kind, status=failure.status, attempts=tuple(attempts))
+            attempts.append(Attempt(failure.kind, failure.status, wait_s))
+            if on_text is not None and request.purpose == "step":
+                on_text("")
+            await asyncio.sleep(wait_s)
+
+    def _prepare(self) -> None:
+        litellm = load()
+        provider = self.name.partition("/")[0]
+        check_provider(litellm, self.name, provider)
+        options: dict[str, Any] = {
+            "model": self.name,
+            "max_retries": 0,
+            "timeout": self._timeout_s or _FOREVER_S,
+            "drop_params": True,
+        }
+        if check_key(litellm, self.name, provider):
+            options["api_key"] = "none"  # the OpenAI client refuses to start without any
+        if wants_cache_points(self.name):
+            options["cache_control_injection_points"] = [
+                {"location": "message", "role": "system"},
+                {"location": "message", "index": -1},
+            ]
+        self._price = price_of(litellm, self.name)
+        self._options = options
+        self._litellm = litellm
+
+    def _arguments(self, request: Request) -> dict[str, Any]:
+        arguments = {**self._options, "messages": [{"role": m.role, "content": m.content} for m in request.messages]}
+        if request.max_reply_tokens is not None:
+            arguments["max_tokens"] = request.max_reply_tokens
+        return arguments
+
+    async def _ask_whole(self, request: Request) -> Reply:
+        with _provider_failures(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._litellm.acompletion(**self._arguments(request))
+        choice = response.choices[0] if response.choices else None
+        text = (choice.message.content if choice else None) or ""
+        cost = response._hidden_params.get("response_cost")
+        return Reply(
+            text=text,
+            usage=self._usage(request, text, getattr(response, "usage", None), cost),
+            model=response.model or self.name,
+            finish_reason=(choice.finish_reason if choice else None) or "stop",
+        )
+
+    async def _ask_streamed(self, request: Request, on_text: Callable[[str], None] | None) -> Reply:
+        started = time.monotonic()
+        pieces: list[str] = []
+        first_token_s = usage = None
+        finish_reason, model = "stop", self.name
+        async with aclosing(self._chunks(request)) as chunks:
+            async for chunk in chunks:
+                usage = getattr(chunk, "usage", None) or usage
+                model = chunk.model or model
+                if not chunk.choices:
+                    continue
+                choice = chunk.choices[0]
+                finish_reason = choice.finish_reason or finish_reason
+                piece = choice.delta.content
+                if piece:
+                    if first_token_s is None:
+                        first_token_s = time.monotonic() - started
+                    pieces.append(piece)
+                    if on_text is not None:
+                        on_text(piece)
+        text = "".join(pieces)
+        return Reply(
+            text=text,
+            usage=self._usage(request, text, usage, None),
+            model=model,
+            finish_reason=finish_reason,
+            first_token_s=first_token_s,
+        )
+
+    async def _chunks(self, request: Request) -> AsyncGenerator[Any, None]:
+        """A generator, so that what `on_text` raises is not taken for the provider's."""
+        loop = asyncio.get_running_loop()
+        with _provider_failures(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as silence:
+                stream = await self._litellm.acompletion(
+                    **self._arguments(request), stream=True, stream_options={"include_usage": True}
+                )
+                async with aclosing(stream):  # on the way out by an exception this closes the connection
+                    async for chunk in stream:
+                        if self._timeout_s is not None:
+                            silence.reschedule(loop.time() + self._timeout_s)
+                        yield chunk
+        # litellm invents a `stop` for a stream that just ended. What the provider sent is remembered here.
+        if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
+            raise ProviderFailure("connection", "the stream ended before the reply was complete", retry=True)
+
+    def _usage(self, request: Request, text: str, told: Any, cost_usd: float | None) -> Usage:
+        """The provider's numbers; where it gave none, counted by `lm.tokens`."""
+        if told is None or not (told.prompt_tokens or told.completion_tokens):
+            prompt, completion = tokens.count_messages(request.messages, self.name), tokens.count(text, self.name)
+            cost_usd = None if self._price is None else self._price.most(prompt, completion)
+            return Usage(prompt, completion, cost_usd=cost_usd)
+        return Usage(
+            prompt_tokens=told.prompt_tokens or 0,
+            completion_tokens=told.completion_tokens or 0,
+            cached_tokens=getattr(getattr(told, "prompt_tokens_details", None), "cached_tokens", None),
+            reasoning_tokens=getattr(getattr(told, "completion_tokens_details", None), "reasoning_tokens", None),
+            cost_usd=cost_usd if cost_usd is not None else self._cost_usd(told),
+        )
+
+    def _cost_usd(self, told: Any) -> float | None:
+        reported = getattr(told, "cost", None)  # OpenRouter says what it charged
+        if isinstance(reported, int | float) and not isinstance(reported, bool):
+            return float(reported)
+        if self._price is None:
+            return None
+        response = self._litellm.ModelResponse(model=self.name, usage=told)
+        return float(self._litellm.completion_cost(completion_response=response, model=self.name))
+
+
+@contextmanager
+def _provider_failures(timeout_s: float | None) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise ProviderFailure("timeout", f"nothing came for {timeout_s:g} s", retry=True) from None
+    except Exception as error:  # litellm's exceptions have no base of their own, and it lets others through
+        raise classify(error) from None

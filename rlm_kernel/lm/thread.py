@@ -1,0 +1,114 @@
+"""
+The one thread on which model calls run: a private asyncio loop, apart from the kernel's own.
+
+The kernel's loop runs the person's cells, and a cell that waits for a model on that same loop would wait for
+itself. Here is only the thread, and how another thread waits for it. What runs on it is the runner's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+SLICE_S = 0.1
+"""A wait returns to the interpreter this often, so that a signal handler or an injected exception gets through."""
+
+
+class LoopThread:
+    """An asyncio loop in a daemon thread that starts with the first `submit`."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
+        """
+        Run it as a task, in a copy of the caller's context variables. Cancelling the future cancels the task.
+
+        RuntimeError after `close`.
+        """
+        with self._lock:
+            if self.closed:
+                coro.close()
+                raise RuntimeError("this loop thread is closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._run, args=(self._loop,), name="rlm-models", daemon=True)
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(coro, self._loop)
+
+    def is_current(self) -> bool:
+        """Whether the caller is on this thread, where a `wait` would never end."""
+        return self._thread is threading.current_thread()
+
+    def close(self) -> None:
+        """Cancel what runs, wait for it to end, stop the thread. Idempotent."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None:
+            asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        while True:
+            try:
+                loop.run_forever()
+            except (KeyboardInterrupt, SystemExit):
+                # asyncio lets these two out of a task and stops the loop. The task's future has them already,
+                # and the other calls under way must not end with it.
+                continue
+            return
+
+
+async def _cancel_all() -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+_shared: LoopThread | None = None
+_shared_lock = threading.Lock()
+
+
+def shared() -> LoopThread:
+    """The process's one. After a fork, whose child has the object but not the thread, a new one."""
+    global _shared, _shared_lock
+    if _shared is not None and _shared.pid != os.getpid():
+        _shared, _shared_lock = None, threading.Lock()  # another thread may have held the old lock at the fork
+    with _shared_lock:
+        if _shared is None or _shared.closed:
+            _shared = LoopThread()
+        return _shared
+
+
+def wait(future: Future[T]) -> T:
+    """
+    The future's result, for a caller that is no coroutine; raises what it raised.
+
+    Whatever ends the wait early, KeyboardInterrupt above all, cancels the future and goes on up.
+    """
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    try:
+        while not done.wait(SLICE_S):
+            pass
+    except BaseException:
+        future.cancel()
+        raise
+    return future.result()

@@ -1,0 +1,240 @@
+"""`%%rlm` asks; `%rlm` tells what became of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from rlm_kernel import doctor, files, preview, prompts
+from rlm_kernel.environment.within import repr_within
+from rlm_kernel.errors import RLMError, UsageError
+from rlm_kernel.live import LiveView
+from rlm_kernel.runner import Runner
+from rlm_kernel.trace import views
+from rlm_kernel.workspace import Workspace
+
+LIMITS = ("max_steps", "max_calls", "max_tokens", "max_cost_usd", "max_seconds", "max_output_chars", "max_reply_tokens")
+
+SMALL_CHARS = 500
+"""A value whose text is at most this long is filled into a question; a larger one is named."""
+
+_PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
+
+
+@magics_class
+class RLMMagics(Magics):
+    @magic_arguments()
+    @argument("-m", "--model", help="the model that answers, such as openai/gpt-5-mini or scripted:replies.py")
+    @argument("-c", "--context", action="append", help="an expression, or the path of a file or folder, for `context`")
+    @argument("-o", "--output", metavar="VAR", help="the variable that gets the answer")
+    @argument("--max-steps", help="replies of the model")
+    @argument("--max-calls", help="model calls in the whole run")
+    @argument("--max-tokens", help="tokens of the whole run")
+    @argument("--max-cost-usd", help="US dollars of the whole run")
+    @argument("--max-seconds", help="seconds of the whole run")
+    @argument("--max-output-chars", help="characters of a cell's outputs that the model sees")
+    @argument("--max-reply-tokens", help="tokens of one reply")
+    @argument("--dry-run", action="store_true", help="show the first request and send nothing")
+    @argument("-q", "--quiet", action="store_true", help="show the answer and nothing else")
+    @no_var_expand
+    @cell_magic
+    async def rlm(self, line: str, cell: str) -> object:
+        """
+        Ask a question about `context` and the variables of this notebook; the value of the cell is the answer.
+
+        `{name}` in the question is filled in where the variable is small, and stands for the variable otherwise.
+        """
+        workspace = Workspace.of(self.shell)
+        options = parse_argstring(self.rlm, line)
+        workspace.refuse_second_run()
+        namespace: dict[str, Any] = workspace.shell.user_ns
+        question = fill(cell.strip(), namespace)
+        if not question:
+            raise UsageError("the question is empty: write it below the line with %%rlm")
+        if options.output is not None and not options.output.isidentifier():
+            raise UsageError(f"-o {options.output}: give the name of a variable")
+        settings = workspace.settings.replaced(**_given(options))
+        if options.context:
+            namespace["context"] = _context(options.context, namespace)
+        view = LiveView(live=settings.live and not options.quiet)
+        runner = workspace.runner(settings, "magic", view.poke)
+        if options.dry_run:
+            _dry_run(runner, question)
+            return None
+        view.runner = runner
+        try:
+            with workspace.running(runner):
+                run = await runner.run(question, shell=self.shell, frontend=not options.quiet)
+        except RLMError as error:
+            workspace.last_run = error.run
+            raise error from None
+        finally:
+            if not options.quiet:
+                view.finish()
+        workspace.last_run = run
+        if options.output is not None:
+            namespace[options.output] = run.answer
+        return run.answer
+
+    @line_magic("rlm")  # type: ignore[arg-type]
+    @no_var_expand
+    def tell(self, line: str) -> None:
+        """%rlm [status | trace | prompt [STEP] | usage | runs | doctor]"""
+        workspace = Workspace.of(self.shell)
+        name, *arguments = line.split() or ["status"]
+        commands = {
+            "status": self._status,
+            "trace": self._trace,
+            "prompt": self._prompt,
+            "usage": self._usage,
+            "runs": self._runs,
+            "doctor": self._doctor,
+        }
+        if name not in commands:
+            raise UsageError(f"%rlm {name}: there is %rlm {', '.join(commands)}")
+        if arguments and name != "prompt":
+            raise UsageError(f"%rlm {name} takes no argument")
+        commands[name](workspace, *arguments)
+
+    def _status(self, workspace: Workspace) -> None:
+        settings = workspace.settings
+        settings.check()
+        limits = ", ".join(f"{name}={getattr(settings, name)}" for name in LIMITS)
+        context = preview.one_line(workspace.shell.user_ns.get("context"), show=repr_within)
+        print("model   ", settings.model or 'not set: %config RLM.model = "openai/gpt-5-mini"')
+        print(f"limits   {limits}")
+        print(f"context  {context}")
+        if workspace.active is not None:
+            print(f"running  {workspace.active.id}")
+        if workspace.last_run is not None:
+            print(f"last     {workspace.last_run!r}")
+
+    def _trace(self, workspace: Workspace) -> None:
+        display(views.bundle(workspace.tree), raw=True)
+        if workspace.last_run is not None and workspace.last_run.trace is not None:
+            print(f"notebook  {workspace.last_run.trace}")
+            print(f"journal   {workspace.last_run.journal}")
+
+    def _prompt(self, workspace: Workspace, step: str = "", *rest: str) -> None:
+        root = workspace.tree.root
+        if root is None or not root.steps:
+            raise UsageError("the last run asked nothing")
+        if rest or (step and not step.isdigit()):
+            raise UsageError("%rlm prompt takes the number of a step, or nothing for the last")
+        for message in root.messages(int(step) if step else root.steps[-1].number):
+            print(f"----- {message.role}\n{message.content}\n")
+
+    def _usage(self, workspace: Workspace) -> None:
+        display(views.usage_bundle(workspace.tree), raw=True)
+
+    def _runs(self, workspace: Workspace) -> None:
+        folder = workspace.settings.trace_path
+        journals = sorted(folder.glob("*.jsonl"), reverse=True)
+        if not journals:
+            print(f"no runs in {folder}")
+        for journal in journals[:30]:
+            notebook = journal.with_suffix(".ipynb")
+            print(notebook if notebook.exists() else f"{journal} (no notebook: this run did not come to its end)")
+
+    def _doctor(self, workspace: Workspace) -> None:
+        for finding in doctor.check(workspace.settings):
+            print(finding)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Called by IPython when `rlm` is first looked up."""
+    shell.register_magics(RLMMagics(shell))
+
+
+def fill(question: str, namespace: Mapping[str, object]) -> str:
+    """
+    `{name}` of an existing variable becomes its text where that is small, and its name where it is not.
+
+    Everything else in braces, JSON above all, is left as it stands.
+    """
+
+    def put(found: re.Match[str]) -> str:
+        name = found[1]
+        if name not in namespace:
+            return found[0]
+        value = namespace[name]
+        if isinstance(value, str) and len(value) <= SMALL_CHARS:
+            return value
+        if (isinstance(value, bool | int | float) and not isinstance(value, int)) or _short_int(value):
+            return str(value)
+        return f"`{name}` ({preview.one_line(value, show=repr_within)})"
+
+    return _PLACEHOLDER.sub(put, question)
+
+
+def _short_int(value: object) -> bool:
+    return isinstance(value, int) and value.bit_length() < 1_000
+
+
+def _given(options: Namespace) -> dict[str, object]:
+    return {name: value for name in ("model", *LIMITS) if (value := getattr(options, name)) is not None}
+
+
+def _context(sources: list[str], namespace: dict[str, Any]) -> object:
+    """A path that exists is read; anything else is an expression of the person's own."""
+    paths = [Path(source).expanduser() for source in sources]
+    named = [source for source in sources if source in namespace]
+    if not named and all(path.exists() for path in paths):
+        return files.load_all(paths)
+    if len(sources) > 1:
+        missing = next((source for source, path in zip(sources, paths, strict=True) if not path.exists()), sources[0])
+        raise UsageError(f"-c {missing}: no such file; more than one -c takes paths only")
+    try:
+        return eval(sources[0], namespace)
+    except Exception as error:
+        raise UsageError(
+            f"-c {sources[0]}: no such file, and as an expression it raises {type(error).__name__}: {error}"
+        ) from None
+
+
+def _dry_run(runner: Runner, question: str) -> None:
+    """Nothing was asked, so no run is left behind."""
+    briefing = runner.brief(question)
+    runner.discard()
+    print(f"model  {runner.model.name}\n")
+    print(f"----- system\n{prompts.SYSTEM}\n\n----- user\n{prompts.first_message(briefing)}")
+
+
+def status_json(shell: Any) -> str:
+    """What `jupyter rlm run` reads back from the kernel after the run."""
+    workspace = Workspace.of(shell)
+    run = workspace.last_run
+    if run is None:
+        return json.dumps(None)
+    usage = run.usage
+    try:
+        answer = json.loads(json.dumps(run.answer))
+        exact = True
+    except (TypeError, ValueError):
+        answer, exact = preview.render(run.answer), False
+    return json.dumps(
+        {
+            "run": run.id,
+            "ending": run.ending,
+            "answer": answer,
+            "answer_is_json": exact,
+            "answer_text": run.answer if isinstance(run.answer, str) else preview.render(run.answer),
+            "steps": run.steps,
+            "calls": run.calls,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "cost_usd": usage.cost_usd,
+            "seconds": round(run.seconds, 3),
+            "trace": str(run.trace.resolve()) if run.trace else None,
+            "journal": str(run.journal.resolve()),
+        }
+    )

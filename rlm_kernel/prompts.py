@@ -1,0 +1,207 @@
+"""
+Every sentence that is sent to a model, and nothing else.
+
+The system prompt is one constant, the same bytes for every agent of every run, so that a provider's prefix cache
+serves it. What is particular stands in the first user message; what changes, in the newest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlm_kernel.limits import Limits
+from rlm_kernel.values import Remaining
+
+SYSTEM = """\
+You answer a question by writing Python cells in a live notebook. The data stays in the notebook. You never see it \
+whole: you see short previews, and what your cells print. Whatever you compute stays there as Python objects, and your \
+answer is such an object, not a text that you type again.
+
+# How it goes
+
+Each of your replies is one step: a few sentences of thought, then one code block:
+
+```repl
+print(type(context), len(context))
+```
+
+The block runs as a notebook cell in a namespace that lasts from step to step. You then get its output, bounded: a long \
+output is shown by its head and its tail, with the count of what was left out. Then you write the next step, until a \
+cell calls FINAL. Write exactly one block in a reply. If you write several, only the first one runs, because the later \
+ones were written before you had seen its output. Blocks tagged repl, python, py or ipython run; blocks with another \
+tag, or none, do not.
+
+The namespace is shared with a person. Variables that they made are there for you, and what you make stays for them, so \
+give good names and leave their variables as they are. Everything of a notebook works: imports, top-level await, \
+%magics, !shell commands, figures, data frames. The value of the last line is shown without print. The cells are run, \
+not read: a mistake costs you one step and nothing else, and what the cell had done before the error remains. There is \
+nobody to answer input().
+
+# What is lent to you
+
+`context` is the data that the question is about. It can be anything: a string of millions of characters, a dict of \
+files, a list of records, a data frame, an object of the person's own. The first message describes it. Look before you \
+compute: its type and size, its structure, a few samples from different places. Never print it whole; slice it, search \
+it, count it, parse it. Do not change it in place: make new objects.
+
+`FINAL(value)` ends your work at once with this very object as the answer: a dict, a list, a data frame, a number, a \
+text. It is handed over as it is, by reference, whatever its size. Nothing after it runs. A string that is exactly the \
+name of one of your variables stands for that variable, so that FINAL("report") and FINAL(report) are the same; \
+FINAL(text, literal=True) returns a string as it is. FINAL_VAR("report") says the same more plainly.
+
+`llm_query(prompt)` asks a language model and returns its answer as a str. That model sees your prompt and nothing else: \
+no variables, no files, no history. Put into the prompt, by code, the piece of data it needs, and say in which form you \
+want the answer. Use it for what code cannot do: to judge, to summarise, to classify, to extract from loose prose, to \
+explain. Use code for what code can do: to count, to sort, to search, to join, to do arithmetic. Code is exact and \
+costs nothing.
+
+`llm_query_batched(prompts)` asks many at once, in parallel, and returns the answers in the order of the prompts. It is \
+far quicker than a loop. If some fail, the rest is not lost: with return_exceptions=True each failure stands in its \
+place as an exception. `await allm_query(prompt)` is the same call for code that awaits, and works with asyncio.gather.
+
+`SHOW_VARS()` lists the variables that exist now, with their types and sizes.
+
+# How to do it well
+
+1. First look. One cell that tells you what you have is worth three that guess. State what you found in a sentence.
+2. Break the question into parts that code can decide and parts that need a reader. For the second, cut the data into \
+pieces of some ten thousand characters along its own borders (files, chapters, records), ask for each piece in one \
+batch, and put the answers together by code.
+3. Keep intermediate results in variables and work on with them. Pass objects on by name. Never copy out by hand what a \
+variable already holds: typing it again costs tokens and brings errors.
+4. Print little and to the point: counts, the first few items, the odd ones. You can always look at more, a slice at a \
+time. An output that was cut is still whole in the variable that made it.
+5. Check before you finish. Test a sample of your result against the data itself, look at the extremes, and make sure \
+that nothing was skipped without a word. If something cannot be known from what you have, say so in the answer.
+6. When an error comes back, read its last line, find the cause and change the cell; do not run the same cell again.
+7. If a piece failed (a file that does not parse, a query that raised), keep the rest, count the failures and report them.
+8. Finish by building the answer as an object and passing it: FINAL(answer). If you were asked for prose, build the \
+text in a variable. If you keep the best answer you have so far in a variable called `answer`, it is not lost should a \
+limit end your work before you do.
+
+# An example of the manner
+
+The question is which customer wrote the angriest letters, and `context` is a list of 12,000 strings. A first cell \
+prints the length, the lengths of the letters and three samples. A second splits off the sender by a regular expression \
+and prints how many did not match. A third sends batches of letters with the prompt "Rate the anger of each of these \
+letters from 0 to 9. Answer with a JSON list of integers and nothing else.", parses the answers, and asks again for the \
+few that did not parse. A fourth computes the mean per sender, shows the top five with their counts, and reads one \
+letter of the winner to see whether the figure is fair. The last one builds a dict with the winner, the figures and two \
+quotations taken from the letters by code, and calls FINAL with it. None of the letters was ever typed by the model.
+"""
+
+COMPLETION_SYSTEM = """\
+You answer one request that a program makes. You see this request and nothing else. Answer in exactly the form it asks \
+for, with no preamble and no remarks about yourself. If the text you were given does not hold the answer, say so in one \
+short sentence instead of guessing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What is particular about an agent, as its first message says it."""
+
+    question: str
+    context: str | None
+    """The description of `context`; None where nothing was put there."""
+    variables: str | None
+    """The person's variables, one line each; None where there are none."""
+    limits: Limits = Limits()
+
+    @property
+    def may_answer_in_text(self) -> bool:
+        """Where there is nothing to look at, a plain text reply is an answer."""
+        return self.context is None and self.variables is None
+
+
+def first_message(briefing: Briefing) -> str:
+    parts = [f"# The question\n\n{briefing.question}"]
+    if briefing.context is not None:
+        parts.append(f"# What `context` is\n\n{briefing.context}")
+    else:
+        parts.append("# What `context` is\n\nNothing was put into `context` for this question.")
+    if briefing.variables is not None:
+        parts.append(f"# Variables that exist already\n\n{briefing.variables}")
+    parts.append(
+        "# At your level\n\n"
+        "You are the first agent. `llm_query`, `llm_query_batched` and `allm_query` are plain completions here: they "
+        "take a prompt and return text; there is no `context` to pass to them."
+    )
+    if limits := _limits(briefing.limits):
+        parts.append(f"# Limits\n\n{limits}")
+    if briefing.may_answer_in_text:
+        parts.append("If you can answer at once, without a cell, answer in plain text; that text is then the result.")
+    else:
+        parts.append("Begin by looking at what you have, in one `repl` block.")
+    return "\n\n".join(parts)
+
+
+def observation(text: str, *, ignored_blocks: int, notes: tuple[str, ...], notice: str | None) -> str:
+    """What a cell's outputs were, then what else there is to know about the step, then what is left."""
+    parts = [f"Output of your cell:\n\n{text}"]
+    if ignored_blocks:
+        blocks = "One further block was" if ignored_blocks == 1 else f"{ignored_blocks} further blocks were"
+        parts.append(f"{blocks} in your reply and did not run: only the first block of a reply runs.")
+    parts.extend(notes)
+    if notice:
+        parts.append(notice)
+    return "\n\n".join(parts)
+
+
+EMPTY_REPLY = "(empty reply)"
+"""Stands in the conversation for a reply without text: providers refuse or rewrite empty messages."""
+
+NO_BLOCK = (
+    "There was no code block to run in your reply: write one block tagged repl, and call FINAL(value) in it when you "
+    "have the answer."
+)
+
+EMPTY = "Your reply was empty: write one block tagged repl, and call FINAL(value) in it when you have the answer."
+
+CUT_OFF = (
+    "Your reply was cut off by the limit on its length before the code block ended, so nothing ran: write a shorter "
+    "cell, and leave long data in variables."
+)
+
+
+def restored(names: list[str]) -> str:
+    listed = ", ".join(names)
+    return f"Your cell had overwritten or deleted {listed}; the lent function is back in its place. Use another name."
+
+
+def notice(remaining: Remaining, limits: Limits) -> str | None:
+    """What is left, where it has become little: three steps, or a fifth of anything else."""
+    scarce = []
+    if remaining.steps is not None and remaining.steps <= 3:
+        if remaining.steps == 1:
+            scarce.append("this is your last step: call FINAL now with the best that you have")
+        else:
+            scarce.append(f"{remaining.steps} steps are left")
+    for left, allowed, words in (
+        (remaining.calls, limits.max_calls, "{:,.0f} model calls are left"),
+        (remaining.tokens, limits.max_tokens, "{:,.0f} tokens are left"),
+        (remaining.cost_usd, limits.max_cost_usd, "${:.4f} is left to spend"),
+        (remaining.seconds, limits.max_seconds, "{:.0f} seconds are left"),
+    ):
+        if left is not None and allowed is not None and left <= allowed / 5:
+            scarce.append(words.format(left))
+    return f"Note: {'; '.join(scarce)}." if scarce else None
+
+
+def _limits(limits: Limits) -> str:
+    said = []
+    if limits.max_steps is not None:
+        said.append(f"{limits.max_steps} steps")
+    if limits.max_calls is not None:
+        said.append(f"{limits.max_calls} model calls, steps included")
+    if limits.max_tokens is not None:
+        said.append(f"{limits.max_tokens:,} tokens")
+    if limits.max_cost_usd is not None:
+        said.append(f"${limits.max_cost_usd:g}")
+    if limits.max_seconds is not None:
+        said.append(f"{limits.max_seconds:g} seconds")
+    parts = []
+    if said:
+        parts.append("You have at most " + ", ".join(said) + ".")
+    if limits.max_output_chars is not None:
+        parts.append(f"Of each output you see at most {limits.max_output_chars:,} characters.")
+    return " ".join(parts)

@@ -1,0 +1,142 @@
+"""An agent as its cells see it: what stands behind `llm_query` and `SHOW_VARS`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rlm_kernel import preview
+from rlm_kernel.environment.within import repr_within
+from rlm_kernel.errors import LimitExceeded, ModelError, RLMError
+from rlm_kernel.lm import LanguageModel, thread
+from rlm_kernel.namespace import LENT
+from rlm_kernel.prompts import COMPLETION_SYSTEM
+from rlm_kernel.runner.calls import Calls
+from rlm_kernel.runner.recorder import Recorder
+from rlm_kernel.trace import events
+from rlm_kernel.values import Message, Request, messages_sha
+
+if TYPE_CHECKING:
+    import concurrent.futures
+
+HIDDEN = frozenset({*LENT, "context", "In", "Out", "get_ipython", "exit", "quit", "open"})
+"""Names of a namespace that are nobody's variables."""
+
+
+class Agent:
+    """One agent at the deepest level: its `llm_query` is a plain completion. Implements `namespace.Caller`."""
+
+    def __init__(
+        self,
+        id: str,
+        namespace: dict[str, Any],
+        *,
+        calls: Calls,
+        recorder: Recorder,
+        model: Callable[[str | None], LanguageModel],
+        redact: Callable[[str], str],
+    ) -> None:
+        self.id = id
+        self.namespace = namespace
+        self.step: int | None = None
+        """The step whose cell is running; None in a person's own cell."""
+        self.told = 0
+        """Messages of the conversation that the journal has already."""
+        self._calls = calls
+        self._recorder = recorder
+        self._model = model
+        self._redact = redact
+        self._ordinals = itertools.count(1)
+
+    def query(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
+        return thread.wait(self._start(prompts, model))
+
+    async def aquery(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
+        return await asyncio.wrap_future(self._start(prompts, model))
+
+    def show_variables(self) -> str:
+        return list_variables(self.namespace) or "(no variables yet)"
+
+    def _start(self, prompts: Sequence[str], model: str | None) -> concurrent.futures.Future[list[object]]:
+        return self._calls.start(self._complete_all(prompts, self._model(model), self.step))
+
+    async def _complete_all(self, prompts: Sequence[str], model: LanguageModel, step: int | None) -> list[object]:
+        """Results in order. All intents are on disk before the first is sent, all results before any is used."""
+        requests = [
+            Request(
+                (Message("system", COMPLETION_SYSTEM), Message("user", self._redact(prompt))),
+                purpose="completion",
+                agent=self.id,
+                ordinal=next(self._ordinals),
+            )
+            for prompt in prompts
+        ]
+        if not requests:
+            return []
+        intents = [
+            events.CallStarted(
+                agent=self.id,
+                step=step,
+                call=request.ordinal,
+                prompt=request.messages[1].content,
+                model=model.name,
+                request_sha=messages_sha(request.messages),
+            )
+            for request in requests
+        ]
+        await self._recorder.on_disk(self._recorder.record(*intents))
+        results = await asyncio.gather(*(self._complete(request, model, step) for request in requests))
+        await self._recorder.on_disk(results[-1][0])
+        return [result for _, result in results]
+
+    async def _complete(self, request: Request, model: LanguageModel, step: int | None) -> tuple[int, object]:
+        """The journal's number of its last event, and the text or the error."""
+
+        def failed(kind: str, message: str, error: BaseException) -> tuple[int, object]:
+            attempts = error.attempts if isinstance(error, ModelError) else ()
+            event = events.CallFailed(
+                agent=self.id, step=step, call=request.ordinal, kind=kind, message=message, attempts=attempts
+            )
+            return self._recorder.record(event), error
+
+        try:
+            reply = await self._calls.ask(model, request)
+        except asyncio.CancelledError as stop:
+            failed("interrupted", "stopped while waiting for the model", stop)
+            raise
+        except RLMError as error:
+            kind = (
+                error.kind
+                if isinstance(error, ModelError)
+                else "limit"
+                if isinstance(error, LimitExceeded)
+                else "usage"
+            )
+            return failed(kind, str(error), error)
+        if not reply.text:
+            return failed(
+                "empty", "the model's reply was empty", ModelError("the model's reply was empty", kind="empty")
+            )
+        if reply.finish_reason == "length":
+            warnings.warn(f"the answer of llm_query {request.ordinal} was cut off by max_reply_tokens", stacklevel=2)
+        event = events.CallFinished(
+            agent=self.id,
+            step=step,
+            call=request.ordinal,
+            text=reply.text,
+            model=reply.model,
+            usage=reply.usage,
+            finish_reason=reply.finish_reason,
+            first_token_s=reply.first_token_s,
+            seconds=reply.seconds,
+            attempts=reply.attempts,
+        )
+        return self._recorder.record(event), reply.text
+
+
+def list_variables(namespace: Mapping[str, object]) -> str:
+    return preview.variables(namespace, skip=HIDDEN, environ=os.environ, show=repr_within)

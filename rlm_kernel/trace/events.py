@@ -1,0 +1,201 @@
+"""
+The events of a trace: one thing that happened, one small class.
+
+An event is flat and small. Text that repeats or is long is not in it but is named by its hash (`sha`, hex SHA-256
+of the UTF-8 bytes, lone surrogates passed through): the journal writes the body once, before the first event that
+names it. What every event carries besides (schema version, sequence number, time, checksum) belongs to the
+journal's line and not to the event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from rlm_kernel.values import Attempt, CellError, Ending, Message, Output, Remaining, Usage
+
+SCHEMA = 1
+"""Raised when a reader of the older version would misread the newer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    type: ClassVar[str] = "run_started"
+    run: str
+    door: str
+    """Where it was asked: `magic`, `cell` (a person's cell that called `llm_query`), `python`."""
+    model: str
+    limits: dict[str, float | None]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStarted:
+    type: ClassVar[str] = "agent_started"
+    agent: str
+    depth: int
+    caller: str | None
+    """The agent that started it; None for the root."""
+    question: str
+    context: str | None
+    """The description of `context` that the model was given; None where there was no context."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The intent to ask a model, on disk before it is sent. `new` are the messages since this agent's last Asked."""
+
+    type: ClassVar[str] = "asked"
+    agent: str
+    step: int
+    new: tuple[Message, ...]
+    request_sha: str
+    """`values.messages_sha` over all messages of the request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replied:
+    type: ClassVar[str] = "replied"
+    agent: str
+    step: int
+    text: str
+    model: str
+    usage: Usage
+    finish_reason: str
+    first_token_s: float | None
+    seconds: float
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskFailed:
+    type: ClassVar[str] = "ask_failed"
+    agent: str
+    step: int
+    kind: str
+    message: str
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellStarted:
+    type: ClassVar[str] = "cell_started"
+    agent: str
+    step: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellFinished:
+    type: ClassVar[str] = "cell_finished"
+    agent: str
+    step: int
+    outputs: tuple[Output, ...]
+    seconds: float
+    error: CellError | None = None
+    final: bool = False
+    dropped_chars: int = 0
+    notes: tuple[str, ...] = ()
+    remaining: Remaining = field(default_factory=Remaining)
+    """What was left when it ended: part of what the model is told next, so recorded and not recomputed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """A plain completion that a cell asked for with `llm_query`."""
+
+    type: ClassVar[str] = "call_started"
+    agent: str
+    step: int | None
+    """The step whose cell made it; None for a person's own cell."""
+    call: int
+    """Counts the completions of this agent from 1, in the order of the arguments where they are a batch."""
+    prompt: str
+    model: str
+    request_sha: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFinished:
+    type: ClassVar[str] = "call_finished"
+    agent: str
+    step: int | None
+    call: int
+    text: str
+    model: str
+    usage: Usage
+    finish_reason: str
+    first_token_s: float | None
+    seconds: float
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailed:
+    type: ClassVar[str] = "call_failed"
+    agent: str
+    step: int | None
+    call: int
+    kind: str
+    """A ModelError's kind, `limit` or `interrupted`."""
+    message: str
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFinished:
+    type: ClassVar[str] = "agent_finished"
+    agent: str
+    ending: Ending
+    answer: str | None
+    """The bounded description of the value, never the value; None where there is none."""
+    name: str | None = None
+    """The variable that FINAL's string named, where the reference was followed."""
+    message: str | None = None
+    """Why it ended otherwise than with an answer, in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    type: ClassVar[str] = "run_finished"
+    ending: Ending
+    steps: int
+    calls: int
+    usage: Usage
+    unpriced_calls: int
+    seconds: float
+
+
+Event = (
+    RunStarted
+    | AgentStarted
+    | Asked
+    | Replied
+    | AskFailed
+    | CellStarted
+    | CellFinished
+    | CallStarted
+    | CallFinished
+    | CallFailed
+    | AgentFinished
+    | RunFinished
+)
+
+KINDS: dict[str, type[Any]] = {
+    kind.type: kind
+    for kind in (
+        RunStarted,
+        AgentStarted,
+        Asked,
+        Replied,
+        AskFailed,
+        CellStarted,
+        CellFinished,
+        CallStarted,
+        CallFinished,
+        CallFailed,
+        AgentFinished,
+        RunFinished,
+    )
+}

@@ -1,0 +1,56 @@
+"""How numbers and endings read in the notebook and in the views. Unknown is a dash or a word, never zero."""
+
+from __future__ import annotations
+
+from rlm_kernel.trace.nodes import Call, Step, Totals
+from rlm_kernel.trace.tree import Tree
+
+UNKNOWN = "–"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def dollars(cost_usd: float | None) -> str:
+    """Four decimals from a cent up, four significant digits below."""
+    if cost_usd is None:
+        return UNKNOWN
+    return f"${cost_usd:.4f}" if cost_usd == 0 or cost_usd >= 0.01 else f"${cost_usd:.3g}"
+
+
+def seconds(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.2f} s" if value < 10 else f"{value:,.1f} s"
+
+
+def number(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def cost(totals: Totals) -> str:
+    return "cost unknown" if totals.cost_usd is None else dollars(totals.cost_usd)
+
+
+def ending(tree: Tree) -> str:
+    if tree.end is not None:
+        return str(tree.end.ending)
+    return "running" if tree.log else "empty"
+
+
+def step_state(step: Step) -> str:
+    """One word for what became of a step."""
+    if step.failure is not None:
+        return step.failure.kind if step.status == "failed" else "interrupted"
+    if step.status == "done" and step.cell is not None:
+        return "error" if step.cell.error is not None else "final" if step.cell.final else "done"
+    return step.status
+
+
+def took_s(step: Step) -> float | None:
+    """Seconds of a step: the model's and the cell's, as far as they are known."""
+    known = [part.seconds for part in (step.reply, step.cell) if part is not None]
+    return sum(known) if known else None
+
+
+def tokens(asked: Step | Call) -> int | None:
+    return None if asked.reply is None else asked.reply.usage.total_tokens

@@ -1,0 +1,133 @@
+"""
+What one shell has of us: its settings, the run that is going on, the last one, and who asks in the person's own cells.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rlm_kernel import namespace
+from rlm_kernel.errors import UsageError
+from rlm_kernel.settings import RLM
+
+if TYPE_CHECKING:
+    from rlm_kernel.lm import LanguageModel
+    from rlm_kernel.runner import Runner
+    from rlm_kernel.runner.agent import Agent
+    from rlm_kernel.runner.run import Door
+    from rlm_kernel.trace.tree import Tree
+    from rlm_kernel.values import Run
+
+# What drives a run is imported by the first run, or in an idle moment before it: this module stands on the way to
+# the kernel's first reply.
+
+
+class Workspace:
+    """One per shell. `Workspace.of(shell)` finds it."""
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.settings = RLM.load(parent=shell)
+        self.active: Runner | None = None
+        """The run that a `%%rlm` has going."""
+        self.last: Runner | None = None
+        """The run to which `%rlm` and its kin refer, over or not."""
+        self.last_run: Run | None = None
+        self._asking: Runner | None = None
+        self._cell = ""
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, shell: Any) -> Workspace:
+        found = getattr(shell, "_rlm_workspace", None)
+        if found is None:
+            raise UsageError("rlm_kernel is not loaded here: run %load_ext rlm_kernel, or choose the rlm kernel")
+        assert isinstance(found, Workspace)
+        return found
+
+    @property
+    def tree(self) -> Tree:
+        if self.last is None:
+            raise UsageError("no run yet: ask in a cell that begins with %%rlm")
+        return self.last.recorder.tree
+
+    def runner(self, settings: RLM, door: Door, on_change: Callable[[], None] = lambda: None) -> Runner:
+        from rlm_kernel.lm import resolve
+        from rlm_kernel.runner import Runner
+
+        def model(name: str | None) -> LanguageModel:
+            return resolve(name or settings.model, timeout_s=settings.timeout_s)
+
+        runner = Runner(
+            model,
+            self.shell.user_ns,
+            limits=settings.limits(),
+            folder=settings.trace_path,
+            door=door,
+            max_parallel=settings.max_parallel,
+            on_change=on_change,
+        )
+        self.last, self.last_run = runner, None
+        return runner
+
+    @contextmanager
+    def running(self, runner: Runner) -> Iterator[None]:
+        """One `%%rlm` at a time: two would write to one namespace without knowing of each other."""
+        self.active = runner
+        try:
+            yield
+        finally:
+            self.active = None
+
+    def refuse_second_run(self) -> None:
+        if self.active is not None:
+            raise UsageError(f"run {self.active.id} is still going on in this kernel; wait for it or press Stop")
+
+    def stop(self) -> None:
+        """Stop was pressed. Harmless when nothing runs."""
+        for runner in (self.active, self._asking):
+            if runner is not None:
+                runner.stop()
+
+    def person(self) -> Agent:
+        """Who asks when no model's cell is running: the person, whose cell is then a run of its own."""
+        with self._lock:
+            if self._asking is None:
+                runner = self.runner(self.settings.replaced(), "cell")
+                runner.open(self._cell)
+                self._asking = runner
+            return self._asking.agent
+
+    def end_of_cell(self, result: Any) -> None:
+        """The person's cell is over, and with it the run that its `llm_query` began."""
+        with self._lock:
+            runner, self._asking = self._asking, None
+        if runner is not None:
+            failed = result is not None and not result.success
+            self.last_run = runner.close("error" if failed else "final")
+
+    def start_of_cell(self, info: Any) -> None:
+        self._cell = str(info.raw_cell)
+        namespace.mend(self.shell.user_ns)
+
+
+class Person:
+    """Who asks in the person's own cells, for `llm_query` and `FINAL`. A run begins only when something is asked."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.namespace: dict[str, Any] = workspace.shell.user_ns
+
+    def query(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
+        return self._workspace.person().query(prompts, model=model)
+
+    async def aquery(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
+        return await self._workspace.person().aquery(prompts, model=model)
+
+    def show_variables(self) -> str:
+        from rlm_kernel.runner import list_variables
+
+        return list_variables(self.namespace) or "(no variables yet)"

@@ -1,0 +1,479 @@
+"""The trace notebook: valid, readable, complete by itself, and harmless whatever a model wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rlm_kernel.errors import TraceError
+from rlm_kernel.trace import notebook
+from rlm_kernel.trace.codec import decode, decode_value
+from rlm_kernel.trace.events import AskFailed, CellFinished, Event
+from rlm_kernel.trace.markdown import fence, inline, prose
+from rlm_kernel.trace.tree import Tree
+from rlm_kernel.values import CellError, Message
+from tests.sample_run import (
+    EVENTS,
+    agent_finished,
+    agent_started,
+    call,
+    fenced,
+    run_finished,
+    run_started,
+    shown,
+    step,
+    stream,
+    tree_of,
+    whole_run,
+)
+
+
+def cells_of(events: list[Event]) -> dict[str, dict[str, Any]]:
+    return {cell["id"]: cell for cell in notebook.render(tree_of(events))["cells"]}
+
+
+def sources(events: list[Event]) -> list[tuple[str, str]]:
+    return [(id, cell["source"]) for id, cell in cells_of(events).items()]
+
+
+def test_a_run_reads_from_top_to_bottom():
+    assert sources(whole_run())[1:] == [
+        ("a0-agent", "## Agent 0\n\n`context` is\n\n```\nstr of 12 characters: 'a\\nb\\nc'\n```"),
+        ("a0-s1-text", "I look first."),
+        ("a0-s1", "contxt[:9]"),
+        ("a0-s2-text", "A typo."),
+        ("a0-s2", "n = context.count('\\n')\nprint(llm_query(f'is {n} many?'))\nn + 1"),
+        (
+            "a0-s2-calls",
+            "<details><summary>1 completion, 10 tokens</summary>\n\nllm&#95;query 1, demo-1, 10 tokens, –, 0.20 s\n\n"
+            "```\nis 2 many?\n```\n\n```\nNo, not many.\n```\n\n</details>",
+        ),
+        ("a0-s3-text", "Now I know."),
+        ("a0-s3", "FINAL(n + 1)"),
+        ("answer", "## Answer\n\nAgent 0 ended: **final**.\n\n```\nint: 3\n```"),
+    ]
+
+
+def test_the_title_is_the_question_and_below_it_are_the_facts():
+    title = cells_of(whole_run())["title"]["source"]
+
+    assert title.startswith("# How many lines?\n\n| | |\n|---|---|\n| Model | scripted:demo.py |\n")
+    assert "| Tokens | 307 in (192 cached), 63 out |\n| Cost | unknown |\n| Time | 2.50 s |" in title
+
+
+def test_cells_have_their_real_outputs_and_the_number_of_their_step():
+    cells = cells_of(whole_run())
+
+    assert cells["a0-s1"]["outputs"] == [
+        {
+            "output_type": "error",
+            "ename": "NameError",
+            "evalue": "name 'contxt' is not defined",
+            "traceback": ["line 1"],
+        }
+    ]
+    assert cells["a0-s2"]["outputs"] == [stream("No, not many.\n"), shown("3", 2)]
+    assert [cells[f"a0-s{n}"]["execution_count"] for n in (1, 2, 3)] == [1, 2, 3]
+    assert cells["a0-s2"]["metadata"] == {
+        "rlm": {"agent": "0", "step": 2, "kind": "cell"},
+        "tags": ["rlm-generated"],
+    }
+
+
+def test_an_error_that_no_output_shows_is_shown():
+    error = CellError("ValueError", "bad", "line 1\nValueError: bad")
+
+    cell = cells_of([agent_started(), *step(1, fenced("x"), "x", (stream("1\n"),), error=error)])["a0-s1"]
+
+    assert cell["outputs"] == [
+        stream("1\n"),
+        {"output_type": "error", "ename": "ValueError", "evalue": "bad", "traceback": ["line 1", "ValueError: bad"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reply", "source", "before", "after"),
+    [
+        ("a\n\n```repl\nx\n```\n\nb", "x", "a", "b"),
+        ("x marks it\n```python\nx\n```", "x", "x marks it", ""),
+        ("a\r\n\r\n```repl\r\nx\r\ny\r\n```\r\nb", "x\ny", "a", "b"),
+        ("a\n````repl\n```\ninner\n```\n````\nb", "```\ninner\n```", "a", "b"),
+        ("a\n```repl\nx", "x", "a", ""),
+        ("a\n```repl\nx```", "x", "a", ""),
+        ("a\n```repl\nx\n```\n```repl\ny\n```", "x", "a", "```python\ny\n```"),
+        ("x is nowhere in a block", "x", "x is nowhere in a block", ""),
+    ],
+)
+def test_prose_is_the_reply_without_the_block_that_ran(reply: str, source: str, before: str, after: str):
+    cells = cells_of([agent_started(), *step(1, reply, source)])
+
+    found = [cells[id]["source"] if id in cells else "" for id in ("a0-s1-text", "a0-s1-more")]
+    assert found == [before, after]
+
+
+def test_a_sub_agents_cells_say_whose_they_are_and_stand_inside_their_callers_section():
+    events = [
+        agent_started(),
+        *step(1, fenced("llm_query('?')"), "llm_query('?')"),
+        agent_started("0.1", "0", "Which?"),
+        *step(1, fenced("FINAL(1)"), "FINAL(1)", agent="0.1"),
+        agent_finished("0.1", "int: 1"),
+        agent_started("0.1.1", "0.1", "Why?"),
+        agent_finished(),
+    ]
+
+    found = sources(events)
+
+    assert [id for id, _ in found] == [
+        "title",
+        "a0-agent",
+        "a0-s1-text",
+        "a0-s1",
+        "a0-1-agent",
+        "a0-1-s1-text",
+        "a0-1-s1",
+        "a0-1-answer",
+        "a0-1-1-agent",
+        "a0-1-1-answer",
+        "answer",
+    ]
+    assert dict(found)["a0-1-s1"] == "%%agent 0.1\nFINAL(1)"
+    assert dict(found)["a0-1-agent"].startswith("### Agent 0.1\n\n```\nWhich?\n```")
+    assert dict(found)["a0-1-1-agent"].startswith("#### Agent 0.1.1\n")
+
+
+def test_headings_go_no_deeper_than_markdown_has_them():
+    ids = [".".join(["0"] + ["1"] * n) for n in range(8)]
+    events = [agent_started(id, id.rpartition(".")[0] or None) for id in ids]
+
+    headings = [cell["source"].split()[0] for cell in cells_of(events).values() if cell["source"].startswith("##")]
+
+    assert headings == ["##", "###", "####", "#####", "######", "######", "######", "######", "##"]
+
+
+@given(EVENTS)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_events_make_a_valid_notebook_that_gives_them_back(events: list[Event]):
+    text = notebook.to_json(notebook.render(tree_of(events)))
+    text.encode("utf-8")
+    found = json.loads(text, parse_constant=pytest.fail)
+
+    nbformat.validate(found, relax_add_props=False)
+    assert unpacked(found) == events
+
+
+def test_outputs_that_the_notebook_shows_are_not_in_its_record_again():
+    long = "z" * 50_000
+    image = {"output_type": "display_data", "data": {"image/png": "iVBOR" * 9_000}, "metadata": {}}
+    events = [agent_started(), *step(1, fenced("show()"), "show()", (stream(long), image, shown("3", 9)))]
+
+    text = notebook.to_json(notebook.render(tree_of(events)))
+
+    assert (text.count(long), text.count("iVBOR" * 9_000)) == (1, 1)
+    assert unpacked(json.loads(text)) == events
+
+
+def unpacked(found: dict[str, Any]) -> list[Event]:
+    """What a reader of trace notebooks does: every event, from nothing but the notebook."""
+    rlm = found["metadata"]["rlm"]
+    outputs = {cell["id"]: cell["outputs"] for cell in found["cells"] if cell["cell_type"] == "code"}
+    bodies = unescaped(rlm["bodies"])
+    replies: dict[tuple[str, int], str] = {}
+    events = []
+    for data in unescaped(rlm["events"]):
+        agent = decode_value(data.get("agent"), bodies)
+        if data["type"] == "replied":
+            replies[agent, data["step"]] = decode_value(data["text"], bodies)
+        if data["type"] == "cell_started" and isinstance(data["source"], dict) and "$reply" in data["source"]:
+            begin, end = data["source"]["$reply"]
+            data["source"] = replies[agent, data["step"]][begin:end]
+        given = [output.pop("$output", None) for output in data.get("outputs", [])]
+        event = decode(data, bodies)
+        assert event is not None
+        if isinstance(event, CellFinished):
+            pairs = zip(event.outputs, given, strict=True)
+            event = CellFinished(
+                **{name: getattr(event, name) for name in CellFinished.__slots__ if name != "outputs"},
+                outputs=tuple(output if at is None else referred(outputs, *at) for output, at in pairs),
+            )
+        events.append(event)
+    return events
+
+
+def referred(outputs: Mapping[str, list[dict[str, Any]]], cell: str, n: int, *count: int | None) -> dict[str, Any]:
+    output = dict(outputs[cell][n])
+    if count:
+        output["execution_count"] = count[0]
+    return output
+
+
+def unescaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"$escaped"}:
+            return json.loads(value["$escaped"])
+        return {key: unescaped(item) for key, item in value.items()}
+    return [unescaped(item) for item in value] if isinstance(value, list) else value
+
+
+def test_a_notebook_of_an_ordinary_run_is_hardly_larger_than_its_text():
+    events: list[Event] = [run_started(), agent_started()]
+    new: tuple[Message, ...] = (Message("system", "You answer by writing cells. " * 150), Message("user", "How many?"))
+    text = 0
+    for n in range(1, 13):
+        source = "\n".join(f"rows_{k} = [line for line in context.split() if 'error {k}' in line]" for k in range(9))
+        reply = fenced(source, f"In step {n} I look at the lines with an error. " * 8)
+        output = "\n".join(f"{n}-{k}: connection lost after {k * n} seconds" for k in range(60))
+        events += step(n, reply, source, (stream(output),), new=new)
+        text += len(reply) + len(output) + sum(len(message.content) for message in new if message.role != "assistant")
+        new = (Message("assistant", reply), Message("user", f"Output of your cell:\n{output}"))
+    events += [agent_finished(), run_finished()]
+
+    size = len(notebook.to_json(notebook.render(tree_of(events))))
+
+    assert size < 1.5 * text
+
+
+@pytest.mark.parametrize("events", range(len(whole_run())))
+def test_a_run_that_was_cut_off_still_opens(events: int):
+    found = notebook.render(tree_of(whole_run()[:events]))
+
+    nbformat.validate(found)
+    assert "not in this record" in found["cells"][0]["source"]
+
+
+def test_what_a_cell_left_out_failed_or_was_told_stands_below_it():
+    finished = CellFinished(agent="0", step=1, outputs=(), seconds=0.1, dropped_chars=12_345, notes=("`FINAL` mended",))
+    failed = AskFailed(agent="0", step=2, kind="rate_limit", message="come *back* later")
+
+    found = dict(sources([agent_started(), *step(1, fenced("x"), "x")[:3], finished, step(2, "")[0], failed]))
+
+    assert found["a0-s1-notes"] == "* *12,345 characters of output were not kept.*\n* *&#96;FINAL&#96; mended*"
+    assert found["a0-s2-notes"] == "* *The model call failed (rate&#95;limit): come &#42;back&#42; later*"
+
+
+def test_two_renderings_of_one_run_are_the_same_bytes():
+    first, second = (notebook.to_json(notebook.render(tree_of(whole_run()))) for _ in range(2))
+
+    assert first == second
+
+
+def test_ids_of_other_tools_cannot_break_the_format_or_begin_a_line_of_code():
+    events = [agent_started()]
+    for id in ("0.1", "0-1", "x" * 200, "0.2\nimport os", "é", ""):
+        events += [agent_started(id, "0"), *step(1, fenced("x"), "x", agent=id)]
+
+    found = notebook.render(tree_of(events))
+
+    nbformat.validate(found, relax_add_props=False)
+    ids = [cell["id"] for cell in found["cells"]]
+    assert len(ids) == len(set(ids))
+    assert "%%agent 0.2 import os\nx" in [cell["source"] for cell in found["cells"]]
+
+
+def test_outputs_that_the_format_forbids_are_mended_and_recorded_as_they_were():
+    odd = (
+        {"output_type": "stream", "name": "log", "text": ["a", "b"], "extra": 1},
+        {"output_type": "display_data", "data": {"text/html": 3, "application/json": [math.inf]}, "transient": {}},
+        {"output_type": "of_tomorrow"},
+    )
+    events = [*step(1, fenced("x"), "x", odd)]
+
+    found = notebook.render(tree_of(events))
+
+    nbformat.validate(found, relax_add_props=False)
+    assert next(cell for cell in found["cells"] if cell["id"] == "a0-s1")["outputs"] == [
+        {"output_type": "stream", "name": "stdout", "text": "ab"},
+        {"output_type": "display_data", "data": {"text/html": "3", "application/json": [None]}, "metadata": {}},
+    ]
+    assert unpacked(json.loads(notebook.to_json(found))) == events
+
+
+def test_writing_replaces_the_file_at_once_and_leaves_nothing_else(tmp_path: Path):
+    path = tmp_path / "run.ipynb"
+    path.write_text("old")
+    with path.open() as reader:
+        notebook.write(tree_of(whole_run()), path)
+
+        assert reader.read() == "old"  # never written in place: who has it open sees no half of it
+    assert [file.name for file in tmp_path.iterdir()] == ["run.ipynb"]
+    nbformat.validate(nbformat.read(path, as_version=4))
+
+
+def test_a_new_notebook_has_the_permissions_of_any_new_file(tmp_path: Path):
+    mask = os.umask(0o022)
+    try:
+        notebook.write(Tree(), tmp_path / "run.ipynb")
+    finally:
+        os.umask(mask)
+
+    assert stat.S_IMODE((tmp_path / "run.ipynb").stat().st_mode) == 0o644
+
+
+def test_a_failed_write_keeps_the_old_file_and_names_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "run.ipynb"
+    path.write_text("old")
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TraceError, match=r"run\.ipynb cannot be written \(No space left on device\): free space"):
+        notebook.write(Tree(), path)
+
+    assert ([file.name for file in tmp_path.iterdir()], path.read_text()) == (["run.ipynb"], "old")
+
+
+def test_nothing_slow_is_imported():
+    code = (
+        "import sys, rlm_kernel.trace.notebook, rlm_kernel.trace.views; print({'nbformat', 'IPython'} & {*sys.modules})"
+    )
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "set()"
+
+
+# Text of a model in Markdown.
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("plain **bold** and *this*, `code[0]`, a_b", "plain **bold** and *this*, `code[0]`, a_b"),
+        ("- one\n- two\n\n1. a\n2. b\n\n> quoted", "- one\n- two\n\n1. a\n2. b\n\n> quoted"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "| a | b |\n|---|---|\n| 1 | 2 |"),
+        ("see [it](https://x.org/a?b=1)", "see [it](https://x.org/a?b=1)"),
+        ("<script>alert(1)</script>", "&lt;script>alert(1)&lt;/script>"),
+        ("![x](http://evil/p.png)", "&#33;[x](http://evil/p.png)"),
+        ("[x](javascript:alert(1))", "[x]&#40;javascript:alert(1))"),
+        ("[x]: http://evil 'y'", "[x]&#58; http://evil 'y'"),
+        ("# Plan\n> ## more\n- # item", "&#35; Plan\n> &#35;# more\n- &#35; item"),
+        ("title\n===\nother\n---", "title\n&#61;==\nother\n&#45;--"),
+        ("---\njupyter: x\n---", "&#45;--\njupyter: x\n&#45;--"),
+        ("it costs $5 and $10", "it costs &#36;5 and &#36;10"),
+        ("`a | b` and `<b>`", "<code>a &#124; b</code> and <code>&#60;b&#62;</code>"),
+        ("a ` b", "a &#96; b"),
+        ("\x1b[31mred\x1b[0m\x07", "red"),
+        ("a\n```\n![x](y)\n```\nb", "a\n\n```\n![x](y)\n```\n\nb"),
+        ("~~~{image} http://evil\nx", "```\nx\n```"),
+        ("```mermaid\nx\n```", "```\nx\n```"),
+        ("```repl\nx\n```", "```python\nx\n```"),
+    ],
+)
+def test_prose_stays_readable_and_can_do_nothing(text: str, safe: str):
+    assert prose(text) == safe
+
+
+def test_a_fence_is_longer_than_any_in_it():
+    assert fence("a\n`````\nb") == "``````\na\n`````\nb\n``````"
+
+
+def test_a_line_of_untrusted_text_means_nothing():
+    assert inline("*a* | <b>\n# [c](d) `e`", 100) == ("&#42;a&#42; &#124; &#60;b&#62; &#35; &#91;c&#93;(d) &#96;e&#96;")
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.found.add(tag)
+        self.found |= {f"{tag} {name}" for name in values if name not in ("href", "class", "start", "style", "title")}
+        if not (values.get("href") or "http:").lower().startswith(("http:", "https:", "mailto:")):
+            self.found.add(f"{tag} {values['href']}")
+
+    def handle_comment(self, data: str) -> None:
+        self.found.add("comment")
+
+
+HARMLESS = {"p", "strong", "em", "ul", "ol", "li", "blockquote", "code", "pre", "a", "br", "del", "hr"}
+HARMLESS |= {"table", "thead", "tbody", "tr", "th", "td"}
+PIECES = ("![x](http://evil/i)", "![a]", "[a]", "![", "](http://evil/i)", "[a](javascript:x)", "[a]:", "http://evil")
+PIECES += ("<img src=http://evil>", "<script>", "<!--", "-->", "<details>", "</code>", "</pre>", "<http://evil>", "<a")
+PIECES += ("`", "``", "```", "~~~", "\\", "\\`", "|", "|---|---|", "#", "##", "===", "---", "+++", "-", "*", ">", "1.")
+PIECES += ("$", "$$", "\\begin{x}", "```{image}", "&#33;", "&lt;", "href='http://evil'>", "text", "    ", "\t", " ")
+PIECES += ("\n", "\n", "\n\n", "\r", "\x0b", "\u2028", "\x1b[0m")
+HOSTILE = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
+
+
+@given(HOSTILE)
+@example("~~~ `\n```\n~~~\n![x](http://evil)\n```")
+@example("| `a | b ![x](http://evil)` |\n|---|---|")
+@example("\\`<img src=x>`")
+@example("[http://x`](javascript:x)`")
+@example("- ```\n  ![x](http://evil)\n  ```\n![y](http://evil)")
+@settings(max_examples=400, deadline=None)
+def test_no_renderer_makes_anything_but_prose_of_hostile_text(text: str):
+    markdown_it = pytest.importorskip("markdown_it")
+    mistune = pytest.importorskip("mistune")
+    plugins = ["table", "strikethrough", "url", "footnotes", "task_lists", "def_list", "math"]
+    renderers = (
+        markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table").render,
+        mistune.create_markdown(escape=False, plugins=plugins),
+    )
+
+    for render in renderers:
+        tags = Tags()
+        tags.feed(render(prose(text)))
+        assert tags.found <= HARMLESS
+
+
+@given(HOSTILE)
+@settings(max_examples=100, deadline=None)
+def test_hostile_text_in_every_field_makes_no_page_do_anything(text: str):
+    markdown_it = pytest.importorskip("markdown_it")
+    cells = notebook.render(tree_of(hostile_run(text)))["cells"]
+    render = markdown_it.MarkdownIt("commonmark", {"html": True}).enable("table").render
+
+    outline = []
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            tags = Tags()
+            tags.feed(render(cell["source"]))
+            outline += sorted(tag for tag in tags.found if tag in ("h1", "h2", "h3", "h4", "h5", "h6"))
+            assert tags.found <= HARMLESS | {"h1", "h2", "h3", "details", "summary"}
+    assert outline == ["h1", "h2", "h3", "h2"]
+
+
+def hostile_run(text: str) -> list[Event]:
+    error = CellError(text, text, text)
+    return [
+        agent_started(question=text),
+        *step(1, text, "x", (stream(text),), error=error, calls=call(1, text, text)),
+        agent_started("0.1", "0", text),
+        *step(1, text, agent="0.1"),
+        agent_finished("0.1", text),
+        agent_finished("0", text),
+    ]
+
+
+def test_prose_of_megabytes_takes_no_longer_than_its_length():
+
+    begun = time.monotonic()
+    for hostile in (
+        "`" * 1_000_000,
+        "`a" * 500_000,
+        "> " * 500_000,
+        "[" * 1_000_000,
+        "\x1b]" * 500_000,
+        "- \n" * 300_000,
+    ):
+        prose(hostile)
+
+    assert time.monotonic() - begun < 20

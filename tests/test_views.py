@@ -1,0 +1,340 @@
+"""The views: the same tree as HTML and as text, bounded and escaped, and the table of calls."""
+
+from __future__ import annotations
+
+import time
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlm_kernel.trace.events import AgentFinished, AskFailed, CallFailed, CallStarted, Event
+from rlm_kernel.trace.tree import Tree
+from rlm_kernel.trace.views import as_html, as_text, bundle, usage_bundle, usage_html, usage_table, usage_text
+from rlm_kernel.values import Attempt, CellError, Usage
+from tests.sample_run import (
+    agent_finished,
+    agent_started,
+    call,
+    fenced,
+    run_finished,
+    run_started,
+    shown,
+    step,
+    stream,
+    tree_of,
+    whole_run,
+)
+
+
+class Page(HTMLParser):
+    """What a browser would make of it: tags that are balanced, their styles, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.styles: set[str] = set()
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open.append(tag)
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.styles |= {value or "" for name, value in attrs if name == "style"}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+WHOLE_TEXT = """\
+RLM · final · scripted:demo.py · 3 steps · 4 model calls · 370 tokens · cost unknown
+agent 0: How many lines?
+  context: str of 12 characters: 'a\\nb\\nc'
+  step 1: I look first. · error · 120 tokens
+    | contxt[:9]
+    ! line 1
+    ! NameError: name 'contxt' is not defined
+  step 2: A typo. · done · 120 tokens
+    | n = context.count('\\n')
+    | print(llm_query(f'is {n} many?'))
+    | n + 1
+    llm_query 1 · 10 tokens: is 2 many? → No, not many.
+    > No, not many.
+    > 3
+  step 3: Now I know. · final · 120 tokens
+    | FINAL(n + 1)
+  final: int: 3"""
+
+
+def test_a_run_as_text_without_what_changes_from_run_to_run():
+    assert as_text(tree_of(whole_run()), times=False) == WHOLE_TEXT
+
+
+def test_a_run_as_text_has_its_id_and_its_times():
+    first, *rest = as_text(tree_of(whole_run())).split("\n")
+
+    assert first.startswith("RLM 20260131-120000-abcd · ")
+    assert first.endswith("cost unknown · 2.50 s")
+    assert "  step 3: Now I know. · final · 0.75 s · 120 tokens" in rest
+
+
+def test_the_two_forms_of_a_bundle_say_the_same():
+    tree = tree_of(whole_run())
+
+    found = bundle(tree, volatile=False)
+
+    assert found == {"text/html": as_html(tree, volatile=False), "text/plain": WHOLE_TEXT}
+    text = "".join(Page(found["text/html"]).text)
+    for line in ("How many lines?", "contxt[:9]", "NameError: name 'contxt' is not defined", "llm_query 1", "int: 3"):
+        assert line in text
+    assert "20260131" not in found["text/html"]
+    assert " s<" not in found["text/html"]
+
+
+def test_only_the_newest_step_is_open():
+    events = [agent_started(), *step(1, "a", "x"), *step(2, "b", "y")]
+
+    html = as_html(tree_of(events))
+
+    assert html.count("<details open>") == 1
+    assert html.index("step 1") < html.index("<details open>") < html.index("step 2")
+
+
+def test_the_page_needs_nothing_that_an_untrusted_notebook_loses():
+    page = Page(as_html(tree_of(whole_run())))
+
+    assert set(page.tags) == {"div", "b", "details", "summary", "span", "pre", "code"}
+    assert page.attributes == {"style", "open"}
+    properties = {rule.split(":")[0].strip() for style in page.styles for rule in style.split(";")}
+    assert properties == {"border-left", "padding-left", "color"}
+    assert not any("var(" in style or "background" in style for style in page.styles)
+
+
+CONTROLS = {chr(code) for code in (*range(32), *range(127, 160))} - {"\t", "\n"}
+HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=y> &lt; \x1b[31mred\x1b[0m \x07\x9b1m \ud800 ```"
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=40) | st.just(HOSTILE))
+@settings(max_examples=60, deadline=None)
+def test_hostile_text_in_every_field_is_only_text(text: str):
+    tree = tree_of(hostile_run(text))
+
+    for html in (as_html(tree), usage_html(tree)):
+        page = Page(html)
+        assert not {"script", "img", "a", "style"} & set(page.tags)
+        assert page.attributes <= {"style", "open"}
+        html.encode("utf-8")
+        assert not set(html) & CONTROLS
+    for plain in (as_text(tree), usage_text(tree)):
+        plain.encode("utf-8")
+        assert "\x1b" not in plain
+
+
+def hostile_run(text: str) -> list[Event]:
+    error = CellError(text, text, text)
+    failed = CallFailed(agent="0", step=1, call=2, kind=text, message=text)
+    rich: dict[str, Any] = {"output_type": "display_data", "data": {text: text, "image/png": text}, "metadata": {}}
+    return [
+        run_started(),
+        agent_started(question=text),
+        *step(1, text, text, (stream(text), rich, shown(text)), error=error, calls=(*call(1, text, text), failed)),
+        agent_started(text or "-", "0", text),
+        AskFailed(agent=text or "-", step=1, kind=text, message=text),
+        AgentFinished(agent="0", ending="error", answer=text, name=text, message=text),
+    ]
+
+
+def test_a_huge_run_has_a_small_view_with_the_newest_step_whole():
+    worst = "'" * 100_000
+    events = [run_started(), agent_started(question=worst)]
+    for n in range(1, 3_000):
+        many = [one for k in range(20) for one in call(100 * n + k, worst, worst, in_step=n)] if n % 500 == 0 else []
+        error = CellError("E", worst, worst)
+        events += step(n, worst, f"n = {n}\n{worst}", (stream(worst),) * 3, error=error, calls=tuple(many))
+    for n in range(1, 300):
+        events += [agent_started(f"0.{n}", "0", worst), agent_finished(f"0.{n}", worst)]
+    tree = tree_of([*events, agent_finished("0", worst)])
+
+    html, text = as_html(tree), as_text(tree)
+
+    Page(html)
+    assert len(html.encode()) < 200_000
+    assert len(text) < 100_000
+    assert "n = 2999" in html
+    assert "n = 2999" in text
+    assert "earlier steps" in html
+    assert "… 260 more agents" in html
+
+
+def test_a_long_output_is_shown_by_head_and_tail():
+    text = as_text(tree_of([agent_started(), *step(1, "a", "x", (stream("b" * 5_000 + "e" * 5_000),))]))
+
+    assert "    > bbbb" in text
+    assert "… 9,200 characters …" in text
+    assert text.endswith("e" * 100)
+
+
+def test_outputs_without_text_are_named():
+    picture = {"output_type": "display_data", "data": {"image/png": "abc", "text/plain": "<Figure>"}, "metadata": {}}
+    page = {"output_type": "display_data", "data": {"text/html": "<b>x</b>"}, "metadata": {}}
+
+    text = as_text(tree_of([agent_started(), *step(1, "a", "x", (picture, page))]))
+
+    assert text.endswith("    > [image/png] <Figure>\n    > [text/html]")
+
+
+def test_a_run_under_way_says_where_it_is():
+    events = whole_run()
+
+    states = [as_text(tree_of(events[:n]), times=False).split("\n")[-1] for n in (1, 3, 4, 5)]
+
+    assert states == [
+        "RLM · running · scripted:demo.py · 0 steps · 0 model calls · 0 tokens · $0.0000",
+        "  step 1 · asking",
+        "  step 1: I look first. · done · 120 tokens",
+        "    | contxt[:9]",
+    ]
+
+
+def test_a_failed_model_call_is_said_and_why():
+    failed = AskFailed(agent="0", step=1, kind="key", message="no key\nset OPENAI_API_KEY")
+    ended = AgentFinished(agent="0", ending="error", answer=None, message="no key")
+
+    text = as_text(tree_of([agent_started(), *step(1, "")[:1], failed, ended]), times=False)
+
+    assert text.split("\n")[3:] == [
+        "  step 1 · key",
+        "    ! key: no key",
+        "    ! set OPENAI_API_KEY",
+        "  error: no key",
+    ]
+
+
+def test_sub_agents_are_folded_inside_their_caller():
+    events = [
+        agent_started(),
+        *step(1, "ask", "llm_query('?')"),
+        agent_started("0.1", "0", "Which?"),
+        *step(1, "here", "FINAL(1)", agent="0.1"),
+        agent_finished("0.1", "int: 1"),
+        agent_finished(),
+    ]
+
+    text = as_text(tree_of(events), times=False)
+
+    assert text.split("\n")[3:] == [
+        "  step 1: ask · done · 120 tokens",
+        "    | llm_query('?')",
+        "  agent 0.1: Which?",
+        "    context: str of 12 characters: 'a\\nb\\nc'",
+        "    step 1: here · done · 120 tokens",
+        "      | FINAL(1)",
+        "    final: int: 1",
+        "  final: int: 3",
+    ]
+    html = as_html(tree_of(events))
+    Page(html)
+    assert html.index("agent 0.1: Which?") < html.index("int: 1") < html.index("int: 3")
+
+
+def test_a_view_of_nothing_is_no_error():
+    assert (as_text(Tree(), times=False), Page(as_html(Tree())).text) == (
+        "RLM · empty · 0 steps · 0 model calls · 0 tokens · $0.0000",
+        ["RLM · empty · 0 steps · 0 model calls · 0 tokens · $0.0000"],
+    )
+
+
+def test_drawing_thirty_steps_takes_no_time_that_a_person_notices():
+    events = [run_started(), agent_started()]
+    for n in range(1, 31):
+        events += step(
+            n, fenced("x = 1\n" * 40), "x = 1\n" * 40, (stream("line\n" * 400),), calls=call(n, "p", "r", in_step=n)
+        )
+    tree = tree_of(events)
+    as_html(tree)
+
+    begun = time.perf_counter()
+    for _ in range(10):
+        bundle(tree)
+
+    assert (time.perf_counter() - begun) / 10 < 0.05
+
+
+def test_the_table_has_a_row_for_each_call_and_their_sum():
+    headers, rows = usage_table(tree_of(whole_run()))
+
+    assert headers == (
+        "agent", "call", "model", "in", "out", "cached", "reasoning", "cost", "first token", "seconds", "retries"
+    )  # fmt: skip
+    assert rows == [
+        ("0", "step 1", "demo-1", "100", "20", "64", "–", "$0.001", "0.10", "0.50", "0"),
+        ("0", "step 2", "demo-1", "100", "20", "64", "–", "$0.001", "0.10", "0.50", "0"),
+        ("0", "llm_query 1 in step 2", "demo-1", "7", "3", "–", "–", "–", "–", "0.20", "1"),
+        ("0", "step 3", "demo-1", "100", "20", "64", "–", "$0.001", "0.10", "0.50", "0"),
+        ("total", "4", "", "307", "63", "192", "–", "–", "", "2.50", ""),
+    ]
+
+
+def test_calls_without_a_reply_are_in_the_table_with_what_became_of_them():
+    failed = AskFailed(
+        agent="0",
+        step=1,
+        kind="server",
+        message="500",
+        attempts=(Attempt("server", 500, 1.0), Attempt("server", 500, 2.0)),
+    )
+    waiting = CallStarted(agent="0", step=None, call=1, prompt="p", model="m", request_sha="0" * 64)
+
+    _, rows = usage_table(tree_of([agent_started(), *step(1, "")[:1], failed, waiting]))
+
+    assert rows == [
+        ("0", "step 1 (server)", "scripted:demo.py", *["–"] * 7, "2"),
+        ("0", "llm_query 1 (asking)", "m", *["–"] * 8),
+        ("total", "1", "", "0", "0", "–", "–", "$0.0000", "", "3.00", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cost_usd", "said"),
+    [(0.0, "$0.0000"), (0.0000012, "$1.2e-06"), (0.00123, "$0.00123"), (1.5, "$1.5000"), (None, "–")],
+)
+def test_a_small_cost_is_not_rounded_to_nothing_and_an_unknown_one_is_not_zero(cost_usd: float | None, said: str):
+    _, rows = usage_table(tree_of([agent_started(), *step(1, "a", usage=Usage(1, 1, cost_usd=cost_usd))]))
+
+    assert [row[7] for row in rows] == [said, said]
+
+
+def test_a_table_of_thousands_of_calls_is_cut_and_its_sum_is_not():
+    many = [one for n in range(1, 2_001) for one in call(n, "p", "r", in_step=None)]
+    tree = tree_of([agent_started(), *many, agent_finished(), run_finished()])
+
+    text = usage_text(tree).split("\n")
+
+    assert len(text) == 502
+    assert (text[-2].split()[:4], text[-1]) == (
+        ["total", "2,000", "14,000", "6,000"],
+        "… 1,501 more calls, all in the sum",
+    )
+    assert len(usage_table(tree)[1]) == 2_001
+
+
+def test_the_table_as_text_and_as_html_has_the_same_cells():
+    tree = tree_of(whole_run())
+
+    found = usage_bundle(tree)
+
+    headers, rows = usage_table(tree)
+    cells = [cell for row in (headers, *rows) for cell in row if cell]
+    assert Page(found["text/html"]).text == cells
+    assert found["text/plain"].split("\n")[0].split("  ")[0] == "agent"
+    assert all(cell in found["text/plain"] for cell in cells)
