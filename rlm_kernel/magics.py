@@ -53,7 +53,7 @@ class RLMMagics(Magics):
         `{name}` in the question is filled in where the variable is small, and stands for the variable otherwise.
         """
         workspace = Workspace.of(self.shell)
-        options = parse_argstring(self.rlm, line)
+        options = _options(self.rlm, line)
         workspace.refuse_second_run()
         namespace: dict[str, Any] = workspace.shell.user_ns
         question = fill(cell.strip(), namespace)
@@ -177,6 +177,22 @@ def fill(question: str, namespace: Mapping[str, object]) -> str:
 
 def _short_int(value: object) -> bool:
     return isinstance(value, int) and value.bit_length() < 1_000
+
+
+def _options(magic: Any, line: str) -> Namespace:
+    """IPython leaves the quotes around a word; here they only hold it together."""
+    options: Namespace = parse_argstring(magic, line)
+    for name, value in vars(options).items():
+        if isinstance(value, str):
+            setattr(options, name, _unquoted(value))
+        elif isinstance(value, list):
+            setattr(options, name, [_unquoted(word) for word in value])
+    return options
+
+
+def _unquoted(word: str) -> str:
+    quoted = len(word) >= 2 and word[0] in "\"'" and word[-1] == word[0] and word[0] not in word[1:-1]
+    return word[1:-1] if quoted else word
 
 
 def _given(options: Namespace) -> dict[str, object]:

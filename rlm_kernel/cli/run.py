@@ -6,14 +6,13 @@ import argparse
 import ast
 import json
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import KernelManager
 
 from rlm_kernel.cli.command import FAILED, OK, Command
@@ -93,17 +92,16 @@ class _Kernel:
     """A kernel for one question; Ctrl-C goes to it as Stop."""
 
     def __init__(self, name: str) -> None:
+        try:
+            KernelSpecManager().get_kernel_spec(name)
+        except NoSuchKernel:
+            raise UsageError(f"no kernel named {name} is installed: run jupyter rlm install --sys-prefix") from None
         self._manager = KernelManager(kernel_name=name)
         self._name = name
 
     def __enter__(self) -> _Kernel:
-        try:
-            # Its warnings are for whoever keeps a kernel open to others; this one lives for one question.
-            self._manager.start_kernel(cwd=os.getcwd(), extra_arguments=["--log-level=ERROR"])
-        except NoSuchKernel:
-            raise UsageError(
-                f"no kernel named {self._name} is installed: run jupyter rlm install --sys-prefix"
-            ) from None
+        # Its warnings are for whoever keeps a kernel open to others; this one lives for one question.
+        self._manager.start_kernel(cwd=os.getcwd(), extra_arguments=["--log-level=ERROR"])
         self._client = self._manager.client()
         self._client.start_channels()
         try:
@@ -172,14 +170,22 @@ class _Kernel:
 def _line(options: argparse.Namespace) -> str:
     words: list[str] = []
     for path in options.context:
-        words += ["-c", str(path)]
+        words += ["-c", _quoted(path)]
     if options.model is not None:
-        words += ["-m", options.model]
+        words += ["-m", _quoted(options.model)]
     for name in _OPTIONS:
         value = getattr(options, name.replace("-", "_"))
         if value is not None:
-            words += [f"--{name}", value]
-    return shlex.join(words)
+            words += [f"--{name}", _quoted(value)]
+    return " ".join(words)
+
+
+def _quoted(word: str) -> str:
+    """As IPython splits a magic's line: quotes are marks around a word, and nothing escapes them."""
+    for quote in ('"', "'"):
+        if quote not in word:
+            return f"{quote}{word}{quote}"
+    raise UsageError(f"{word}: rename it; a name with both kinds of quotes cannot be passed on")
 
 
 def _print(view: str, told: dict[str, Any] | None, failure: str | None) -> None:

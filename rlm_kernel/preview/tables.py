@@ -7,6 +7,7 @@ person has lifted their limits. So the limits are given here anew, and cells are
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rlm_kernel.preview import kinds
@@ -126,7 +127,7 @@ def _frame(frame: Any) -> str:
     if all(_is_small(value) for column in [*cells, labels, part.columns] for value in column):
         shortened = {"max_rows": ROWS, "min_rows": 2 * ENDS, "max_cols": COLUMNS, "show_dimensions": "truncate"}
         return str(frame.to_string(max_colwidth=50, line_width=80, **shortened))
-    import pandas  # loaded already: the object is of it
+    pandas: Any = sys.modules["pandas"]  # the object is of it
 
     safe = pandas.DataFrame(
         {position: [_short(value) for value in column] for position, column in enumerate(cells)},
