@@ -11,14 +11,14 @@ from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
-from IPython.display import display
+from IPython.display import FileLink, display
 
 from rlm_kernel import doctor, files, preview, prompts
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import RLMError, UsageError
 from rlm_kernel.live import LiveView
 from rlm_kernel.runner import Runner
-from rlm_kernel.trace import views
+from rlm_kernel.trace import notebook, views
 from rlm_kernel.workspace import Workspace
 
 LIMITS = ("max_steps", "max_calls", "max_tokens", "max_cost_usd", "max_seconds", "max_output_chars", "max_reply_tokens")
@@ -87,7 +87,7 @@ class RLMMagics(Magics):
     @line_magic("rlm")  # type: ignore[arg-type]
     @no_var_expand
     def tell(self, line: str) -> None:
-        """%rlm [status | trace | prompt [STEP] | usage | runs | doctor]"""
+        """%rlm [status | trace [FILE] | prompt [STEP] | usage | runs | doctor]"""
         workspace = Workspace.of(self.shell)
         name, *arguments = line.split() or ["status"]
         commands = {
@@ -100,7 +100,7 @@ class RLMMagics(Magics):
         }
         if name not in commands:
             raise UsageError(f"%rlm {name}: there is %rlm {', '.join(commands)}")
-        if arguments and name != "prompt":
+        if arguments and name not in ("prompt", "trace"):
             raise UsageError(f"%rlm {name} takes no argument")
         commands[name](workspace, *arguments)
 
@@ -117,11 +117,23 @@ class RLMMagics(Magics):
         if workspace.last_run is not None:
             print(f"last     {workspace.last_run!r}")
 
-    def _trace(self, workspace: Workspace) -> None:
-        display(views.bundle(workspace.tree), raw=True)
-        if workspace.last_run is not None and workspace.last_run.trace is not None:
-            print(f"notebook  {workspace.last_run.trace}")
-            print(f"journal   {workspace.last_run.journal}")
+    def _trace(self, workspace: Workspace, file: str = "", *rest: str) -> None:
+        tree, run = workspace.tree, workspace.last_run
+        if file:
+            path = Path(file).expanduser()
+            if rest or path.suffix != ".ipynb":
+                raise UsageError("%rlm trace takes the name of one file that ends in .ipynb, or nothing")
+            if not notebook.may_replace(path):
+                raise UsageError(f"{path} exists and is no trace: give another name, or remove it first")
+            notebook.write(tree, path)
+            display(FileLink(path))
+            return
+        display(views.bundle(tree), raw=True)
+        if run is not None:
+            print(f"notebook  {run.trace}")
+            print(f"journal   {run.journal}")
+            # JupyterLab hides the folder of the traces, and refuses to open what is in it.
+            print("To open it in JupyterLab, write it to a file of your own: %rlm trace NAME.ipynb")
 
     def _prompt(self, workspace: Workspace, step: str = "", *rest: str) -> None:
         root = workspace.tree.root

@@ -332,7 +332,12 @@ def test_the_reports_tell_of_the_last_run(kernel: KernelProcess) -> None:
     assert "prompt tokens" in "".join(kernel.run("%rlm usage").displays("text/plain")).lower() or "in" in "".join(
         kernel.run("%rlm usage").displays("text/plain")
     )
-    assert ".ipynb" in kernel.run("%rlm trace").text()
+    assert "%rlm trace NAME.ipynb" in kernel.run("%rlm trace").text()
+    assert "kept.ipynb" in "".join(kernel.run("%rlm trace kept.ipynb").displays("text/html"))
+    assert json.loads((kernel.folder / "kept.ipynb").read_text())["metadata"]["rlm"]["ending"] == "final"
+    assert kernel.run("%rlm trace kept.ipynb").status == "ok"
+    (kernel.folder / "mine.ipynb").write_text('{"cells": [], "metadata": {}}')
+    assert "is no trace" in kernel.run("%rlm trace mine.ipynb").evalue
     assert ".ipynb" in kernel.run("%rlm runs").text()
     assert "max_steps=30" in kernel.run("%rlm").text()
     first = kernel.run("%rlm prompt 1").text()

@@ -17,6 +17,7 @@ from jupyter_client.manager import KernelManager
 
 from rlm_kernel.cli.command import FAILED, OK, Command
 from rlm_kernel.errors import UsageError
+from rlm_kernel.trace.notebook import may_replace
 
 LIMIT, NO_ANSWER, INTERRUPTED, ASKED_WRONGLY = 3, 4, 130, 2
 EXIT_CODES = {
@@ -70,6 +71,8 @@ class Run(Command):
                 raise UsageError(f"-c {path}: no such file or folder")
         if options.output is not None and not options.output.absolute().parent.is_dir():
             raise UsageError(f"-o {options.output}: there is no folder {options.output.absolute().parent}")
+        if options.output is not None and not may_replace(options.output):
+            raise UsageError(f"-o {options.output} exists and is no trace: give another name, or remove it first")
         with _Kernel(options.kernel) as kernel:
             reply, view = kernel.execute(f"%%rlm {_line(options)}\n{question}", show=not options.json)
             told = kernel.last_run()

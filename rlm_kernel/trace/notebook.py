@@ -59,6 +59,16 @@ def render(tree: Tree) -> dict[str, Any]:
     }
 
 
+def may_replace(path: Path) -> bool:
+    """Whether nothing is there, or an earlier trace: a person's own notebook is not for us to write over."""
+    try:
+        return bool(json.loads(path.read_bytes())["metadata"]["rlm"]["run"])
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def write(tree: Tree, path: Path) -> None:
     """Put the notebook at `path`, whole or not at all, over what was there. Raises TraceError."""
     data = to_json(render(tree)).encode()

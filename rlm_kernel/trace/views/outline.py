@@ -23,6 +23,11 @@ HEAD_CHARS = 90
 """Of a prompt, a reply, a question of a sub-agent."""
 
 
+def context_line(description: str) -> str:
+    """The first line of a context's description, which says its type and size; the rest stands in the notebook."""
+    return one_line(description.split("\n", 1)[0].removeprefix("`context`: "), 200)
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
     agents: list[tuple[Agent, int]]

@@ -53,7 +53,7 @@ def _begin(agent: Agent, level: int, drawn: lines.Outline, volatile: bool) -> li
         head = in_html(f"agent {one_line(agent.id, 40)}: {one_line(agent.question, lines.HEAD_CHARS)}")
         parts = [f'<details style="padding-left: 14px"><summary>{head}</summary>']
     if agent.context is not None:
-        parts.append(_muted(f"context: {one_line(agent.context, 200)}"))
+        parts.append(_muted(f"context: {lines.context_line(agent.context)}"))
     left_out, steps = drawn.steps_of(agent)
     if left_out:
         parts.append(_muted(left_out))

@@ -43,7 +43,7 @@ def _agent(agent: Agent, level: int, drawn: lines.Outline, times: bool) -> list[
     question = clip(agent.question, 500) if level == 0 else one_line(agent.question, lines.HEAD_CHARS)
     body = []
     if agent.context is not None:
-        body.append(f"context: {one_line(agent.context, 200)}")
+        body.append(f"context: {lines.context_line(agent.context)}")
     left_out, steps = drawn.steps_of(agent)
     if left_out:
         body.append(left_out)
