@@ -163,6 +163,11 @@ CUT_OFF = (
 )
 
 
+def sendable(text: str) -> str:
+    """The text with lone surrogates written out as `\\ud800`: no request can carry them as they are."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def restored(names: list[str]) -> str:
     listed = ", ".join(names)
     return f"Your cell had overwritten or deleted {listed}; the lent function is back in its place. Use another name."

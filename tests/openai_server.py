@@ -101,6 +101,16 @@ class OpenAIServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def play(self, script: Script) -> None:
+        """From now on another script, and a log that begins with it."""
+        self.script = script
+        self.clear()
+
+    def clear(self) -> None:
+        self.requests.clear()
+        self.max_in_flight = self.tokens_in = self.tokens_out = self._answered = 0
+        self._prefixes.clear()
+
     def counts(self) -> dict[str, int]:
         return {
             "calls": len(self.requests),
@@ -150,9 +160,7 @@ class OpenAIServer:
         return web.json_response(self.counts())
 
     async def _reset(self, _: web.Request) -> web.Response:
-        self.requests.clear()
-        self._prefixes.clear()
-        self.max_in_flight = self.tokens_in = self.tokens_out = self._answered = 0
+        self.clear()
         return web.json_response(self.counts())
 
     async def _elsewhere(self, request: web.Request) -> web.Response:

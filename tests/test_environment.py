@@ -310,3 +310,25 @@ def test_nobody_elses_environment_is_touched(shell: InteractiveShell) -> None:
     with contextlib.redirect_stdout(io.StringIO()) as out:
         print("x")
     assert out.getvalue() == "x\n"
+
+
+def test_a_cause_notes_and_a_groups_members_are_told(shell: InteractiveShell) -> None:
+    chained = run(shell, "try:\n    {}['k']\nexcept KeyError as e:\n    raise ValueError('no k') from e")
+    noted = run(shell, "e = ValueError('bad')\ne.add_note('look at row 3')\nraise e")
+    group = run(shell, "raise ExceptionGroup('two', [ValueError('a'), KeyError('b')])")
+
+    assert chained.error is not None
+    assert chained.error.traceback.splitlines()[-2:] == ["Cause: KeyError: 'k'", "ValueError: no k"]
+    assert noted.error is not None
+    assert noted.error.traceback.splitlines()[-2:] == ["ValueError: bad", "look at row 3"]
+    assert group.error is not None
+    assert group.error.traceback.splitlines()[-2:] == ["  - ValueError: a", "  - KeyError: 'b'"]
+
+
+def test_a_deep_recursion_is_told_in_a_few_lines(shell: InteractiveShell) -> None:
+    result = run(shell, "def f(n): return f(n + 1)\nf(0)")
+
+    assert result.error is not None
+    assert result.error.name == "RecursionError"
+    assert len(result.error.traceback.splitlines()) < 40
+    assert "more frames" in result.error.traceback

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rlm_kernel.values import CellError, CellResult, Message
+from rlm_kernel.values import CellError, CellResult
 
 SECRET_NAME = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 MIN_CHARS = 8
@@ -45,10 +45,6 @@ class Redactor:
         if isinstance(value, list | tuple):
             return type(value)(self.value(item) for item in value)
         return value
-
-    def message(self, message: Message) -> Message:
-        content = self.text(message.content)
-        return message if content is message.content else replace(message, content=content)
 
     def result(self, result: CellResult) -> CellResult:
         if not self._secrets:

@@ -25,6 +25,15 @@ _FOREVER_S = 7 * 24 * 3600.0
 """litellm reads None as its own default of ten minutes."""
 
 
+START_EVERY_S = 0.003
+"""
+Between the starts of two whole replies. litellm works some 4 ms on each; calls that start together come back together
+and wait for each other's work, wave after wave. Spread out, 200 calls with 16 at once take a fifth less.
+"""
+
+_next_start = 0.0
+
+
 class LiteLLMModel:
     """`timeout_s` is the longest silence in one try: until the whole reply, or in a stream until the next piece."""
 
@@ -102,6 +111,7 @@ class LiteLLMModel:
         return arguments
 
     async def _ask_whole(self, request: Request) -> Reply:
+        await _turn()
         with _provider_failures(self._timeout_s):
             async with asyncio.timeout(self._timeout_s):
                 response = await self._litellm.acompletion(**self._arguments(request))
@@ -183,6 +193,15 @@ class LiteLLMModel:
             return None
         response = self._litellm.ModelResponse(model=self.name, usage=told)
         return float(self._litellm.completion_cost(completion_response=response, model=self.name))
+
+
+async def _turn() -> None:
+    global _next_start  # read and written on the loop thread alone
+    now = time.monotonic()
+    start = max(now, _next_start)
+    _next_start = start + START_EVERY_S
+    if start > now:
+        await asyncio.sleep(start - now)
 
 
 @contextmanager

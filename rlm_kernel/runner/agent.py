@@ -38,7 +38,7 @@ class Agent:
         calls: Calls,
         recorder: Recorder,
         model: Callable[[str | None], LanguageModel],
-        redact: Callable[[str], str],
+        sendable: Callable[[str], str],
     ) -> None:
         self.id = id
         self.namespace = namespace
@@ -49,7 +49,7 @@ class Agent:
         self._calls = calls
         self._recorder = recorder
         self._model = model
-        self._redact = redact
+        self._sendable = sendable
         self._ordinals = itertools.count(1)
 
     def query(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
@@ -68,7 +68,7 @@ class Agent:
         """Results in order. All intents are on disk before the first is sent, all results before any is used."""
         requests = [
             Request(
-                (Message("system", COMPLETION_SYSTEM), Message("user", self._redact(prompt))),
+                (Message("system", COMPLETION_SYSTEM), Message("user", self._sendable(prompt))),
                 purpose="completion",
                 agent=self.id,
                 ordinal=next(self._ordinals),

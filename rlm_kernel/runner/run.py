@@ -34,7 +34,7 @@ from rlm_kernel.runner.calls import Calls
 from rlm_kernel.runner.recorder import Recorder
 from rlm_kernel.store import Store
 from rlm_kernel.trace import events
-from rlm_kernel.values import CellResult, Ending, Reply, Request, Run, messages_sha
+from rlm_kernel.values import CellResult, Ending, Message, Reply, Request, Run, messages_sha
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Runner:
             calls=self.calls,
             recorder=self.recorder,
             model=lambda name: self.model if name is None else model(name),
-            redact=self.redactor.text,
+            sendable=self._sendable,
         )
         self._started = time.monotonic()
         self._why: Literal["interrupt", "deadline"] | None = None
@@ -198,7 +198,7 @@ class Runner:
     async def _ask(self, wanted: Ask) -> Reply:
         self._check()
         agent = self.agent
-        messages = tuple(self.redactor.message(message) for message in wanted.messages)
+        messages = tuple(Message(message.role, self._sendable(message.content)) for message in wanted.messages)
         request = Request(messages, purpose="step", agent=agent.id, ordinal=wanted.step)
         self.recorder.record(
             events.Asked(
@@ -300,6 +300,9 @@ class Runner:
                 raise  # cancelled by whoever awaits this run, which is their business
             self._uncancel()
             raise self._stopped() from None
+
+    def _sendable(self, text: str) -> str:
+        return prompts.sendable(self.redactor.text(text))
 
     def _check(self) -> None:
         if self._why is not None:
