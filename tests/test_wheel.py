@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel._version import __version__
+from tests.kernel_process import block, script
 
 REPOSITORY = Path(__file__).parents[1]
 KERNELSPEC = {"kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"}
@@ -97,3 +98,12 @@ def test_install_over_the_kernelspec_of_the_wheel_names_the_interpreter(fresh, t
     where = fresh.parent / "share" / "jupyter" / "kernels" / "rlm"
     assert {file.name for file in where.iterdir()} == KERNELSPEC
     assert json.loads((where / "kernel.json").read_text())["argv"][0] == str(fresh / "python")
+
+
+@pytest.mark.kernel
+def test_the_installed_command_asks_a_question_in_the_installed_kernel(fresh, tmp_path):
+    model = script(tmp_path, block("import rlm_kernel\nFINAL(rlm_kernel.__file__)"))
+
+    said = run(fresh / "jupyter-rlm", "run", "Where are you?", "-m", model, "--json", cwd=tmp_path)
+
+    assert Path(json.loads(said)["answer"]).is_relative_to(fresh.parent)
