@@ -68,8 +68,7 @@ def control(briefing: prompts.Briefing) -> Generator[Ask | RunCell, Reply | Obse
         cut_off = reply.finish_reason == "length"
         parsed = parse(reply.text, cut_off=cut_off)
         messages.append(Message("assistant", _kept(reply.text)))
-        half_a_cell = cut_off and parsed.unclosed
-        if parsed.code is None or half_a_cell:
+        if parsed.code is None:
             if parsed.answer_text and briefing.may_answer_in_text and not looked and not cut_off:
                 return Outcome("text", parsed.answer_text)
             strikes += 1

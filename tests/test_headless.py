@@ -127,6 +127,24 @@ def test_who_cancels_a_run_gets_a_cancellation_and_a_whole_trace(tmp_path: Path)
     assert json.loads(trace.read_text())["metadata"]["rlm"]["ending"] == "interrupted"
 
 
+def test_an_interrupt_that_was_heard_is_over_for_the_next_run_of_the_same_task(tmp_path: Path) -> None:
+    spinning = block("import signal\nsignal.raise_signal(signal.SIGINT)\nwhile True: pass")
+    awaiting = block(
+        "import asyncio, signal\nasyncio.get_running_loop().call_later(0.1, signal.raise_signal, signal.SIGINT)\n"
+        "await asyncio.sleep(30)"
+    )
+    own = block("raise asyncio.CancelledError('mine')")
+    cells = script(tmp_path, block("import asyncio"), own, block("FINAL('went on')"), name="b.json")
+
+    async def go() -> object:
+        for stopped in (spinning, awaiting):
+            with pytest.raises(rlm_kernel.RunInterrupted):
+                await rlm_kernel.arun("?", 1, model=script(tmp_path, stopped, name="a.json"))
+        return (await rlm_kernel.arun("?", 1, model=cells)).answer
+
+    assert asyncio.run(go()) == "went on"
+
+
 SCRIPT = """
 import sys, rlm_kernel
 try:

@@ -61,6 +61,15 @@ STATES = {
         ],
         (),
     ),
+    "in a pool of queries": (
+        [
+            block(
+                "print('here')\nfrom concurrent.futures import ThreadPoolExecutor\n"
+                "with ThreadPoolExecutor(4) as pool: list(pool.map(llm_query, ['slow'] * 4))"
+            )
+        ],
+        [SLOW],
+    ),
     "between steps": ([block("print('here')"), *[block("x = 1")] * 2_000], ()),
 }
 
@@ -79,6 +88,20 @@ def test_stop_ends_a_run_within_a_second(kernel: KernelProcess, state: str) -> N
     assert any("here" in "".join(c["source"]) for c in trace["cells"] if c["cell_type"] == "code")
     assert kernel.run("'alive'").result == "'alive'"
     kernel.run("%config RLM.max_steps = 30\n%config RLM.max_calls = 200")
+
+
+def test_a_signal_that_meets_our_own_code_ends_the_run_in_order(kernel: KernelProcess) -> None:
+    strike = (
+        "import signal\nstruck = []\ndef strike(message):\n    if not struck:\n        struck.append(1)\n"
+        "        signal.raise_signal(signal.SIGINT)\n    return message\n"
+        "get_ipython().display_pub.register_hook(strike)"  # called where the live view is published
+    )
+    kernel.run(strike)
+
+    cell = kernel.run(f"%%rlm -m {script(kernel.folder, block('x = 1'), block('FINAL(x)'))}\nGo on.")
+    kernel.run("get_ipython().display_pub.unregister_hook(strike)")
+
+    assert (cell.status, cell.ename) == ("error", "RunInterrupted")
 
 
 def test_stop_while_idle_does_nothing(kernel: KernelProcess) -> None:

@@ -121,11 +121,12 @@ def test_figures_and_frames_of_the_models_cell_arrive(kernel: KernelProcess) -> 
     assert any("<table" in html for html in cell.displays("text/html"))
 
 
-def test_names_that_a_cell_overwrites_are_back_for_the_next(kernel: KernelProcess) -> None:
+def test_names_that_a_cell_overwrites_are_back_for_the_next_and_the_model_is_told(kernel: KernelProcess) -> None:
     cell = ask(kernel, block("FINAL = 3\ndel llm_query"), block("context = None"), block("FINAL(callable(llm_query))"))
+    told = kernel.run("%rlm prompt").text()
 
     assert cell.result == "True"
-    assert "FINAL, " not in cell.text("stderr")
+    assert "Your cell had overwritten or deleted llm_query, FINAL; the lent function is back in its place." in told
     kernel.run("context = None\nFINAL = 4")
     assert kernel.run("callable(FINAL)").result == "True"
 

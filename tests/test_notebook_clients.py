@@ -22,7 +22,7 @@ def notebook(*sources: str) -> nbformat.NotebookNode:
 
 
 def recovering(folder: Path) -> nbformat.NotebookNode:
-    code = "print('look')\n%time raise ValueError('in a magic')\n1 / 0"
+    code = "print('look')\nget_ipython().run_cell('1 / 0')\n1 / 0"
     model = script(folder, block("1 / 0"), block(code), block("FINAL(sum(context))"))
     return notebook("context = [1, 2, 3]", f"%%rlm -m {model} -o total\nWhat is the sum?", "total + 1")
 

@@ -93,11 +93,14 @@ class Runner:
 
         Raises ModelError, LimitExceeded, NoAnswer or RunInterrupted, each with what was reached as its `run`.
         """
+        return await interrupts.ours(self._run(question, shell, frontend))
+
+    async def _run(self, question: str, shell: Any, frontend: bool) -> Run:
         briefing = self.brief(question)
         self.open(briefing.question, briefing.context)
         with self._deadline():
             try:
-                outcome = await interrupts.ours(self._drive(briefing, shell, frontend))
+                outcome = await self._drive(briefing, shell, frontend)
                 failure: RLMError | None = _failure(outcome, self.limits)
             except RLMError as error:
                 outcome, failure = Outcome(_ending(error), message=str(error)), error
