@@ -7,15 +7,19 @@ The shell gets the lent names and `context`, the magics, the routing of output a
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from IPython.core.magic import no_var_expand
+
 from rlm_kernel import namespace
-from rlm_kernel.environment import routing
+from rlm_kernel.environment import process, routing
 from rlm_kernel.environment.interrupts import stoppable
-from rlm_kernel.errors import FinalAnswer
+from rlm_kernel.environment.sink import SINK
+from rlm_kernel.errors import FinalAnswer, UsageError
 from rlm_kernel.namespace import LENT
 from rlm_kernel.store import Store
 from rlm_kernel.workspace import Person, Workspace
@@ -31,6 +35,9 @@ class Shell(routing.RoutedShell):
     async def run_cell_async(self, raw_cell: str, *args: Any, **kwargs: Any) -> Any:
         result = await super().run_cell_async(raw_cell, *args, **kwargs)  # type: ignore[misc]
         if isinstance(result.error_in_exec, FinalAnswer):
+            if (sink := SINK.get()) is not None:
+                sink.final = result.error_in_exec.final  # a cell within a model's cell: that one ends the run
+                return result
             value = result.error_in_exec.final.value
             result.error_in_exec = None
             self.last_execution_succeeded = True
@@ -53,8 +60,43 @@ def fill(shell: Any) -> None:
     shell.user_ns_hidden.update({name: shell.user_ns[name] for name in (*LENT, "context")})
 
 
+def _register_magics(shell: Any) -> None:
+    """
+    `%rlm` and `%%rlm` that put the real ones in their place when first used: these take long to import.
+
+    IPython's own lazy magics are spent by one import that was interrupted.
+    """
+
+    @no_var_expand
+    def cell(line: str, body: str) -> Any:
+        become_real()
+        return shell.find_cell_magic("rlm")(line, body)
+
+    @no_var_expand
+    def plain(line: str) -> Any:
+        become_real()
+        return shell.find_line_magic("rlm")(line)
+
+    def become_real() -> None:
+        from rlm_kernel.magics import RLMMagics
+
+        shell.register_magics(RLMMagics(shell))
+
+    shell.register_magic_function(cell, "cell", "rlm")
+    shell.register_magic_function(plain, "line", "rlm")
+
+
+_AROUND = re.compile(r"get_ipython\(\)\.run_cell_magic\('(time|timeit|capture|prun)', .*?, ['\"]%%rlm\b")
+
+
 def await_rlm(lines: list[str]) -> list[str]:
-    """IPython awaits no magic; `%%rlm` has to be, so that the loop stays free for Stop, comms and subshells."""
+    """
+    IPython awaits no magic; `%%rlm` has to be, so that the loop stays free for Stop, comms and subshells.
+
+    A magic around it would not await it either. That is said here, where the cell is still text.
+    """
+    if lines and (around := _AROUND.match(lines[0])):
+        raise UsageError(f"%%{around[1]} cannot stand above %%rlm: %rlm usage has the times, -q shows the answer only")
     if lines and lines[0].startswith("get_ipython().run_cell_magic('rlm',"):
         return ["await " + lines[0], *lines[1:]]
     return lines
@@ -75,13 +117,13 @@ class Stoppable:
         await super().interrupt_request(stream, ident, parent)  # type: ignore[misc]
 
     def raw_input(self, prompt: str = "") -> Any:
-        if routing.SINK.get() is not None:
-            raise RuntimeError(routing.NO_INPUT)
+        if SINK.get() is not None:
+            raise RuntimeError(process.NO_INPUT)
         return super().raw_input(prompt)  # type: ignore[misc]
 
     def getpass(self, prompt: str = "", stream: Any = None, **more: Any) -> Any:
-        if routing.SINK.get() is not None:
-            raise RuntimeError(routing.NO_INPUT)
+        if SINK.get() is not None:
+            raise RuntimeError(process.NO_INPUT)
         return super().getpass(prompt, stream, **more)  # type: ignore[misc]
 
 
@@ -99,7 +141,7 @@ def load(shell: Any) -> Workspace:
     shell.input_transformers_post.append(await_rlm)
     shell.events.register("pre_run_cell", workspace.start_of_cell)
     shell.events.register("post_run_cell", workspace.end_of_cell)
-    shell.magics_manager.register_lazy("rlm", "rlm_kernel.magics")
+    _register_magics(shell)
     if not hasattr(shell, "_last_traceback"):
         # ipykernel 7.4 reads it after a first cell that was awaited and failed, and never sends a reply without it.
         shell._last_traceback = None

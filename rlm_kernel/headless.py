@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from IPython.core.getipython import get_ipython
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
 from traitlets.config import Config
 
 from rlm_kernel.environment import routing
@@ -43,9 +46,7 @@ async def arun(
     if not question.strip():
         raise UsageError("the question is empty")
     chosen = RLM.load().replaced(**({"model": model} if model is not None else {}), **settings)
-    shell = get_ipython() or _shell()
-    routing.install(shell)
-    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__, "display": display}
     namespace["context"] = Store() if context is None else context
     lend(namespace)
     runner = Runner(
@@ -58,17 +59,47 @@ async def arun(
     )
     task = asyncio.current_task()
     assert task is not None
-    with shell.builtin_trap, stoppable(task, runner.stop):
-        return await runner.run(question, shell=shell, frontend=not quiet)
+    with _shell() as shell, stoppable(task, runner.stop):
+        routing.install(shell)
+        with shell.builtin_trap:
+            return await runner.run(question, shell=shell, frontend=not quiet)
 
 
-def _shell() -> InteractiveShell:
-    """IPython's machinery for a process that has none: transforms, magics, formatters; no history, no banner."""
+_made: InteractiveShell | None = None
+_used = 0
+
+
+@contextmanager
+def _shell() -> Iterator[Any]:
+    """
+    IPython's machinery: transforms, magics, formatters. The one that is there; or one of our own, for the time of a
+    run, so that a script does not find itself in IPython afterwards.
+    """
+    global _made, _used
+    existing = get_ipython()
+    if existing is not None and existing is not _made:
+        yield existing
+        return
+    if _made is None:
+        _made = _make_shell()
+    _used += 1
+    for kind in InteractiveShell._walk_mro():
+        kind._instance = _made  # type: ignore[assignment]
+    try:
+        yield _made
+    finally:
+        _used -= 1
+        if not _used:
+            InteractiveShell.clear_instance()
+
+
+def _make_shell() -> InteractiveShell:
     config = Config()
     config.HistoryManager.enabled = False
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.colors = "nocolor"
     hook = sys.displayhook
-    shell: InteractiveShell = InteractiveShell.instance(config=config)
+    # With the script's own __main__, which IPython would else replace: pickles of its classes depend on it.
+    shell = InteractiveShell(config=config, user_module=sys.modules["__main__"], user_ns={})
     sys.displayhook = hook
     return shell

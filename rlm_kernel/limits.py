@@ -57,7 +57,7 @@ class Ledger:
     What a run has spent and what is promised to calls under way. Not thread-safe: the loop thread owns it.
 
     `reserve` either grants a call, or raises LimitExceeded, or, where calls under way may yet give something
-    back, returns None: wait for a `settle` and ask again.
+    back, returns None: wait for a `settle` and ask again. So the last dollars go to a whole reply, not to stumps.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -80,7 +80,9 @@ class Ledger:
             left = limits.max_tokens - self.usage.total_tokens - sum(r.tokens for r in self._open) - prompt_tokens
             if left < SMALLEST_REPLY:
                 return self._wait_or_raise("max_tokens", self.usage.total_tokens, limits.max_tokens)
-            reply = left if reply is None else min(reply, left)
+            reply, short = _least(reply, left)
+            if short and self._open:
+                return None
         cost = None
         if limits.max_cost_usd is not None and price is not None:
             spent = self.usage.cost_usd or 0.0
@@ -90,7 +92,9 @@ class Ledger:
                 affordable = int(dollars / price.completion_usd) if dollars > 0 else 0
                 if affordable < SMALLEST_REPLY:
                     return self._wait_or_raise("max_cost_usd", spent, limits.max_cost_usd)
-                reply = affordable if reply is None else min(reply, affordable)
+                reply, short = _least(reply, affordable)
+                if short and self._open:
+                    return None
             elif dollars < 0:
                 return self._wait_or_raise("max_cost_usd", spent, limits.max_cost_usd)
             cost = price.most(prompt_tokens, reply or 0)
@@ -136,6 +140,11 @@ class Ledger:
         if not self._open:
             raise LimitExceeded(limit, used, allowed)
         return None
+
+
+def _least(wanted: int | None, left: int) -> tuple[int, bool]:
+    """What a reply may take of what is left, and whether that is less than was wanted."""
+    return (left, True) if wanted is None or left < wanted else (wanted, False)
 
 
 def add(a: Usage, b: Usage) -> Usage:

@@ -14,10 +14,12 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.display import FileLink, display
 
 from rlm_kernel import doctor, files, preview, prompts
+from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import RLMError, UsageError
+from rlm_kernel.limits import Limits
 from rlm_kernel.live import LiveView
-from rlm_kernel.runner import Runner
+from rlm_kernel.runner import HIDDEN, brief
 from rlm_kernel.trace import notebook, views
 from rlm_kernel.workspace import Workspace
 
@@ -54,9 +56,12 @@ class RLMMagics(Magics):
         """
         workspace = Workspace.of(self.shell)
         options = _options(self.rlm, line)
-        workspace.refuse_second_run()
+        with workspace.running():
+            return await self._ask(workspace, options, cell.strip())
+
+    async def _ask(self, workspace: Workspace, options: Namespace, text: str) -> object:
         namespace: dict[str, Any] = workspace.shell.user_ns
-        question = fill(cell.strip(), namespace)
+        question = fill(text, namespace)
         if not question:
             raise UsageError("the question is empty: write it below the line with %%rlm")
         if options.output is not None and not options.output.isidentifier():
@@ -64,22 +69,19 @@ class RLMMagics(Magics):
         settings = workspace.settings.replaced(**_given(options))
         if options.context:
             namespace["context"] = _context(options.context, namespace)
-        view = LiveView(live=settings.live and not options.quiet)
-        runner = workspace.runner(settings, "magic", view.poke)
         if options.dry_run:
-            _dry_run(runner, question)
+            _dry_run(question, namespace, settings.limits())
             return None
-        view.runner = runner
+        view = LiveView(live=settings.live and not options.quiet)
+        runner = view.runner = workspace.active = workspace.runner(settings, "magic", view.poke)
         try:
-            with workspace.running(runner):
-                run = await runner.run(question, shell=self.shell, frontend=not options.quiet)
+            workspace.last_run = run = await runner.run(question, shell=self.shell, frontend=not options.quiet)
         except RLMError as error:
             workspace.last_run = error.run
             raise error from None
         finally:
             if not options.quiet:
                 view.finish()
-        workspace.last_run = run
         if options.output is not None:
             namespace[options.output] = run.answer
         return run.answer
@@ -161,11 +163,6 @@ class RLMMagics(Magics):
             print(finding)
 
 
-def load_ipython_extension(shell: Any) -> None:
-    """Called by IPython when `rlm` is first looked up."""
-    shell.register_magics(RLMMagics(shell))
-
-
 def fill(question: str, namespace: Mapping[str, object]) -> str:
     """
     `{name}` of an existing variable becomes its text where that is small, and its name where it is not.
@@ -214,7 +211,7 @@ def _given(options: Namespace) -> dict[str, object]:
 def _context(sources: list[str], namespace: dict[str, Any]) -> object:
     """A path that exists is read; anything else is an expression of the person's own."""
     paths = [Path(source).expanduser() for source in sources]
-    named = [source for source in sources if source in namespace]
+    named = [source for source in sources if source in namespace and source not in HIDDEN]
     if not named and all(path.exists() for path in paths):
         return files.load_all(paths)
     if len(sources) > 1:
@@ -228,11 +225,8 @@ def _context(sources: list[str], namespace: dict[str, Any]) -> object:
         ) from None
 
 
-def _dry_run(runner: Runner, question: str) -> None:
-    """Nothing was asked, so no run is left behind."""
-    briefing = runner.brief(question)
-    runner.discard()
-    print(f"model  {runner.model.name}\n")
+def _dry_run(question: str, namespace: dict[str, Any], limits: Limits) -> None:
+    briefing = brief(question, namespace, limits, Redactor())
     print(f"----- system\n{prompts.SYSTEM}\n\n----- user\n{prompts.first_message(briefing)}")
 
 

@@ -33,7 +33,8 @@ tag, or none, do not.
 
 The namespace is shared with a person. Variables that they made are there for you, and what you make stays for them, so \
 give good names and leave their variables as they are. Everything of a notebook works: imports, top-level await, \
-%magics, !shell commands, figures, data frames. The value of the last line is shown without print. The cells are run, \
+%magics, !shell commands, figures, data frames. The value of the last line is shown without print. What a child process \
+prints by itself you do not see: use !command, or subprocess with capture_output=True. The cells are run, \
 not read: a mistake costs you one step and nothing else, and what the cell had done before the error remains. There is \
 nobody to answer input().
 

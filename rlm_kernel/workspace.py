@@ -4,6 +4,7 @@ What one shell has of us: its settings, the run that is going on, the last one, 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from rlm_kernel.errors import UsageError
 from rlm_kernel.settings import RLM
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from rlm_kernel.lm import LanguageModel
     from rlm_kernel.runner import Runner
-    from rlm_kernel.runner.agent import Agent
     from rlm_kernel.runner.run import Door
     from rlm_kernel.trace.tree import Tree
-    from rlm_kernel.values import Run
+    from rlm_kernel.values import Ending, Run
 
 # What drives a run is imported by the first run, or in an idle moment before it: this module stands on the way to
 # the kernel's first reply.
@@ -37,6 +39,7 @@ class Workspace:
         """The run to which `%rlm` and its kin refer, over or not."""
         self.last_run: Run | None = None
         self._asking: Runner | None = None
+        self._running = False
         self._cell = ""
         self._lock = threading.Lock()
 
@@ -74,17 +77,18 @@ class Workspace:
         return runner
 
     @contextmanager
-    def running(self, runner: Runner) -> Iterator[None]:
-        """One `%%rlm` at a time: two would write to one namespace without knowing of each other."""
-        self.active = runner
+    def running(self) -> Iterator[None]:
+        """One `%%rlm` at a time, in the main shell: two would write to one namespace without knowing of each other."""
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError("%%rlm runs in the main shell only: in a subshell Stop would not reach it")
+        if self._running:
+            raise UsageError("a %%rlm is still going on in this kernel: wait for it, or press Stop")
+        self._running = True
         try:
             yield
         finally:
+            self._running = False
             self.active = None
-
-    def refuse_second_run(self) -> None:
-        if self.active is not None:
-            raise UsageError(f"run {self.active.id} is still going on in this kernel; wait for it or press Stop")
 
     def stop(self) -> None:
         """Stop was pressed. Harmless when nothing runs."""
@@ -92,22 +96,31 @@ class Workspace:
             if runner is not None:
                 runner.stop()
 
-    def person(self) -> Agent:
-        """Who asks when no model's cell is running: the person, whose cell is then a run of its own."""
+    def ask_as_person(self, prompts: Sequence[str], model: str | None) -> Future[list[object]]:
+        """For a person's own cell, which is a run from its first question to its end, and its threads' last answer."""
         with self._lock:
             if self._asking is None:
                 runner = self.runner(self.settings.replaced(), "cell")
                 runner.open(self._cell)
                 self._asking = runner
-            return self._asking.agent
+            return self._asking.agent.start(prompts, model)
 
     def end_of_cell(self, result: Any) -> None:
-        """The person's cell is over, and with it the run that its `llm_query` began."""
+        """The person's cell is over, and with it the run that its `llm_query` began, once its threads are answered."""
         with self._lock:
             runner, self._asking = self._asking, None
-        if runner is not None:
-            failed = result is not None and not result.success
-            self.last_run = runner.close("error" if failed else "final")
+        if runner is None:
+            return
+        error = None if result is None else result.error_in_exec
+        interrupted = isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
+        ending: Ending = "final" if error is None else "interrupted" if interrupted else "error"
+
+        def close() -> None:
+            run = runner.close(ending)
+            if self.last is runner:
+                self.last_run = run
+
+        runner.calls.when_idle(close)
 
     def start_of_cell(self, info: Any) -> None:
         self._cell = str(info.raw_cell)
@@ -122,10 +135,12 @@ class Person:
         self.namespace: dict[str, Any] = workspace.shell.user_ns
 
     def query(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
-        return self._workspace.person().query(prompts, model=model)
+        from rlm_kernel.lm import thread
+
+        return thread.wait(self._workspace.ask_as_person(prompts, model))
 
     async def aquery(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
-        return await self._workspace.person().aquery(prompts, model=model)
+        return await asyncio.wrap_future(self._workspace.ask_as_person(prompts, model))
 
     def show_variables(self) -> str:
         from rlm_kernel.runner import list_variables

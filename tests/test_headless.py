@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from IPython.core.getipython import get_ipython
 
 import rlm_kernel
 from tests.kernel_process import block, script
@@ -143,6 +144,62 @@ def test_an_interrupt_that_was_heard_is_over_for_the_next_run_of_the_same_task(t
         return (await rlm_kernel.arun("?", 1, model=cells)).answer
 
     assert asyncio.run(go()) == "went on"
+
+
+def test_a_batch_that_the_budget_holds_back_is_answered_to_the_end(tmp_path: Path) -> None:
+    code = "FINAL(len(llm_query_batched(['q'] * 60)))"
+    path = tmp_path / "priced.py"
+    path.write_text(
+        f"PRICE = (1e-6, 1e-5)\nREPLIES = [{block(code)!r}]\n"
+        "COMPLETIONS = [{'reply': 'a', 'delay_s': 0.02, 'times': None}]\n"
+    )
+
+    run = rlm_kernel.run("?", 1, model=f"scripted:{path}")
+
+    assert (run.answer, run.calls) == (60, 61)
+    assert run.usage.cost_usd is not None
+    assert 0 < run.usage.cost_usd < 0.1
+
+
+def test_a_script_is_what_it_was_after_a_run(tmp_path: Path) -> None:
+    before = sys.stdout, sys.stderr, sys.modules["__main__"], sys.displayhook, get_ipython()
+
+    rlm_kernel.run("?", 1, model=script(tmp_path, block("print(1)\nFINAL(get_ipython() is not None)")))
+
+    assert (sys.stdout, sys.stderr, sys.modules["__main__"], sys.displayhook, get_ipython()) == before
+
+
+def test_a_limit_of_seconds_in_a_thread_does_not_strike_the_main_thread(tmp_path: Path) -> None:
+    model = script(tmp_path, block("import time; time.sleep(1.2)"), block("FINAL(1)"))
+    ended: list[str] = []
+
+    def work() -> None:
+        try:
+            rlm_kernel.run("?", 1, model=model, max_seconds=0.5)
+        except rlm_kernel.LimitExceeded as limit:
+            ended.append(limit.limit)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(1.5)
+    thread.join()
+
+    assert ended == ["max_seconds"]
+
+
+def test_two_runs_at_once_leave_ctrl_c_as_it_was(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    quick = script(tmp_path, block("FINAL(1)"), name="quick.json")
+    slow = script(tmp_path, {"reply": block("FINAL(2)"), "delay_s": 0.3}, name="slow.json")
+
+    async def go() -> list[object]:
+        runs = await asyncio.gather(rlm_kernel.arun("?", 1, model=quick), rlm_kernel.arun("?", 1, model=slow))
+        return [run.answer for run in runs]
+
+    inside = asyncio.run(go())
+
+    assert inside == [1, 2]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 SCRIPT = """

@@ -70,6 +70,28 @@ STATES = {
         ],
         [SLOW],
     ),
+    "spinning in a task": (
+        [
+            block(
+                "print('here')\nimport asyncio\nasync def spin():\n    while True: pass\n"
+                "await asyncio.gather(spin(), spin())"
+            )
+        ],
+        (),
+    ),
+    "asking in a task": (
+        [
+            block(
+                "print('here')\nimport asyncio\nasync def one(n): return llm_query('slow')\n"
+                "await asyncio.gather(one(1), one(2))"
+            )
+        ],
+        [SLOW],
+    ),
+    "formatting a value": (
+        [block("class Slow:\n    def _repr_html_(self):\n        import time; time.sleep(30)\nprint('here')\nSlow()")],
+        (),
+    ),
     "between steps": ([block("print('here')"), *[block("x = 1")] * 2_000], ()),
 }
 
@@ -125,6 +147,30 @@ def test_stop_ends_a_query_in_a_persons_own_cell(kernel: KernelProcess) -> None:
     assert cell.ename == "KeyboardInterrupt"
     assert time.monotonic() - started < 1.3
     assert kernel.run("1 + 1").result == "2"
+
+
+def test_max_seconds_ends_a_cell_that_swallows_what_stops_it(kernel: KernelProcess) -> None:
+    swallow = "import time\nbegan = time.time()\nwhile time.time() - began < 20:\n    try:\n        time.sleep(20)\n"
+    model = script(
+        kernel.folder,
+        block(swallow + "    except BaseException as e:\n        caught = e\n        break\ntime.sleep(20)"),
+    )
+
+    cell = kernel.run(f"%%rlm -m {model} --max-seconds 1\nSleep.", timeout_s=10)
+
+    assert cell.ename == "LimitExceeded"
+
+
+def test_stop_in_the_first_moment_leaves_a_kernel_that_can_be_asked(tmp_path: Path) -> None:
+    with kernel_process(tmp_path) as kernel:
+        model = script(tmp_path, block("FINAL(1)"))
+        for pause_s in (0.0, 0.02, 0.1):
+            request = kernel.start(f"%%rlm -m {model}\nWhat?")
+            time.sleep(pause_s)
+            kernel.manager.interrupt_kernel()
+            kernel.finish(request)
+
+        assert kernel.run(f"%%rlm -m {model}\nWhat?").result == "1"
 
 
 def test_max_seconds_ends_a_spinning_cell(kernel: KernelProcess) -> None:

@@ -369,6 +369,97 @@ def test_a_secret_of_the_environment_reaches_neither_model_nor_trace(tmp_path: P
         assert secret not in file.read_text()
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "import os; os.mkdir('sub'); os.chdir('sub')\nFINAL(42)",
+        "import shutil; shutil.rmtree('.rlm')\nFINAL(42)",
+        "import sys, io; sys.stdout = io.StringIO(); sys.stdout.close()\nFINAL(42)",
+        "import sys; sys.stdout = None\nFINAL(42)",
+        "%%capture out\nprint(1)\nFINAL(42)",
+        "get_ipython().run_cell('FINAL(42)')",
+        "import asyncio\nasync def end(): FINAL(42)\nasync with asyncio.TaskGroup() as group: group.create_task(end())",
+        "import threading\nthreading.Thread(target=llm_query, args=('slow',)).start()\nFINAL(42)",
+    ],
+    ids=["chdir", "rmtree", "closed stdout", "no stdout", "capture", "run_cell", "task group", "open call"],
+)
+def test_the_answer_arrives_whatever_the_last_cell_did(tmp_path: Path, last: str) -> None:
+    with kernel_process(tmp_path) as kernel:
+        slow = [{"reply": "late", "delay_s": 30}]
+        cell = ask(kernel, block("print('before')"), block(last), completions=slow)
+
+        assert (cell.status, cell.result) == ("ok", "42")
+        assert trace(kernel)["metadata"]["rlm"]["ending"] == "final"
+        assert kernel.run("print('after')").text() == "after\n"
+        journal = Path(kernel.value("str(get_ipython()._rlm_workspace.last_run.journal)"))
+        if journal.exists():
+            events = [json.loads(line)["type"] for line in journal.read_text().splitlines()]
+            assert events.count("call_started") == events.count("call_failed")
+
+
+def test_redirected_output_is_the_cells_own_and_in_its_order(kernel: KernelProcess) -> None:
+    code = (
+        "import contextlib, io, time\nprint('before')\nwith contextlib.redirect_stdout(io.StringIO()) as kept:\n"
+        "    print('inside'); time.sleep(0.5)\nprint('after')\nFINAL(kept.getvalue())"
+    )
+    cell = ask(kernel, block(code))
+
+    assert cell.result == "'inside\\n'"
+    assert cell.text() == "before\nafter\n"
+
+
+def test_a_pool_that_is_kept_writes_to_whoever_gives_it_work(kernel: KernelProcess) -> None:
+    pool = "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1)\n"
+    work = "pool.submit(print, '{}').result()"
+    ask(kernel, block(pool + work.format("first")), block(work.format("second")), block("FINAL(0)"))
+
+    told = kernel.run("%rlm prompt").text().split("----- user")
+    assert ["first" in told[2], "second" in told[3]] == [True, True]
+    assert kernel.run(work.format("mine")).text() == "mine\n"
+
+
+def test_a_persons_thread_may_go_on_asking_after_its_cell(kernel: KernelProcess) -> None:
+    model = script(kernel.folder, completions=[{"reply": "a", "delay_s": 0.3, "times": None}])
+    kernel.run(f"%config RLM.model = '{model}'\ngot = []\nimport threading, time")
+    kernel.run("t = threading.Thread(target=lambda: [got.append(llm_query('q')) for _ in range(3)]); t.start()")
+    for _ in range(4):
+        kernel.run("time.sleep(0.1)")
+
+    assert kernel.run("t.join(); got").result == "['a', 'a', 'a']"
+
+
+def test_the_best_so_far_is_never_an_answer_of_before(kernel: KernelProcess) -> None:
+    kernel.run("answer = 'of another day'")
+
+    assert ask(kernel).ename == "ModelError"
+    assert kernel.value("get_ipython()._rlm_workspace.last_run.answer") is None
+
+
+def test_a_forked_process_cannot_ask_and_the_journal_stays_whole(kernel: KernelProcess) -> None:
+    code = (
+        "import multiprocessing\ndef work(n):\n    try:\n        return llm_query('q')\n    except Exception as e:\n"
+        "        return str(e)\nwith multiprocessing.get_context('fork').Pool(2) as pool:\n"
+        "    got = pool.map(work, range(3))\nFINAL(set(got))"
+    )
+    cell = ask(kernel, block(code))
+
+    assert cell.result == "{'a forked process cannot ask a model: use llm_query_batched, or threads'}"
+    assert trace(kernel)["metadata"]["rlm"]["ending"] == "final"
+
+
+def test_a_magic_that_would_not_await_is_refused_above_a_question(kernel: KernelProcess) -> None:
+    cell = kernel.run(f"%%time\n%%rlm -m {script(kernel.folder, block('FINAL(1)'))}\nWhat?")
+
+    assert cell.ename == "UsageError"
+    assert "%%time cannot stand above %%rlm" in cell.evalue
+
+
+def test_what_a_pager_would_show_is_output_of_the_models_cell(kernel: KernelProcess) -> None:
+    ask(kernel, block("len?"), block("FINAL(1)"))
+
+    assert "Return the number of items" in kernel.run("%rlm prompt").text().split("----- user")[-1]
+
+
 def test_the_extension_does_the_same_in_a_plain_kernel(tmp_path: Path) -> None:
     with kernel_process(tmp_path, name="python3") as kernel:
         assert kernel.run("%load_ext rlm_kernel").status == "ok"

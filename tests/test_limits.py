@@ -47,21 +47,24 @@ def test_no_order_of_calls_overshoots_dollars_tokens_or_calls(
     assert ledger.calls <= calls
 
 
-def test_a_call_waits_while_others_may_give_back_and_is_refused_when_none_can() -> None:
-    ledger = Ledger(Limits(max_cost_usd=0.2, max_reply_tokens=1_000))
+def test_a_call_waits_while_others_may_give_back_and_the_last_takes_what_is_left() -> None:
+    ledger = Ledger(Limits(max_cost_usd=0.25, max_reply_tokens=1_000))
     first, second = ledger.reserve(100, PRICE), ledger.reserve(100, PRICE)
     assert first is not None
     assert second is not None
-    assert second.max_reply_tokens is not None
-    assert second.max_reply_tokens < 1_000  # what the budget still affords
 
-    assert ledger.reserve(100, PRICE) is None
+    assert ledger.reserve(100, PRICE) is None  # a stump now, a whole reply when the others have settled
     ledger.settle(first, spent(100, 10))
     third = ledger.reserve(100, PRICE)
     assert third is not None
+    assert third.max_reply_tokens == 1_000
 
-    ledger.settle(second, spent(100, second.max_reply_tokens))
-    ledger.settle(third, spent(100, third.max_reply_tokens or 0))
+    ledger.settle(second, spent(100, 1_000))
+    ledger.settle(third, spent(100, 1_000))
+    last = ledger.reserve(100, PRICE)
+    assert last is not None
+    assert last.max_reply_tokens == 449  # with nobody left to wait for
+    ledger.settle(last, spent(100, 449))
     with pytest.raises(LimitExceeded, match="max_cost_usd"):
         ledger.reserve(100, PRICE)
 

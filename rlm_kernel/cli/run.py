@@ -127,7 +127,11 @@ class _Kernel:
         while True:
             try:
                 if not self._manager.is_alive():
-                    return {"status": "error", "ename": "DeadKernel", "evalue": "the kernel died"}, view
+                    return {
+                        "status": "error",
+                        "ename": "DeadKernel",
+                        "evalue": "the kernel died; the journal in .rlm/runs has what was reached",
+                    }, view
                 message = self._client.get_iopub_msg(timeout=0.5)
             except Empty:
                 continue
@@ -173,7 +177,7 @@ class _Kernel:
 def _line(options: argparse.Namespace) -> str:
     words: list[str] = []
     for path in options.context:
-        words += ["-c", _quoted(path)]
+        words += ["-c", _quoted(os.path.join(".", path))]
     if options.model is not None:
         words += ["-m", _quoted(options.model)]
     for name in _OPTIONS:

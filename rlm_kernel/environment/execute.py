@@ -13,21 +13,33 @@ import asyncio
 import inspect
 import itertools
 import linecache
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import CodeType
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 
-from rlm_kernel.environment.routing import RENDER, captured
+from rlm_kernel.environment.routing import RENDER, captured, own_streams, plain
 from rlm_kernel.environment.sink import Frontend, Sink
 from rlm_kernel.environment.tracebacks import cell_filename, describe_error
 from rlm_kernel.errors import FinalAnswer
 from rlm_kernel.values import CellError, CellResult, Final
 
 _serial = itertools.count(1)
+
+
+class _Cells:
+    running = 0
+    """How many model's cells are running. What is not one of them needs no second interrupt to end."""
+
+
+cells = _Cells()
+
+
+class Stopped(BaseException):
+    """Stop, in a task that a cell started: asyncio keeps this in the task, and a KeyboardInterrupt it does not."""
 
 
 class CellInterrupted(BaseException):
@@ -46,9 +58,11 @@ async def execute(
     label: str,
     render: Callable[[object], str],
     frontend: Frontend | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> CellResult:
     """
-    `label` names the cell in tracebacks ("step 3"); `render` turns a value into bounded text/plain.
+    `label` names the cell in tracebacks ("step 3"); `render` turns a value into bounded text/plain; `stopped` says
+    whether Stop was pressed before the cell's code began.
 
     Whatever the cell raises is in the result. Raises CellInterrupted where a KeyboardInterrupt or the cancelling of
     the current task ended it.
@@ -60,30 +74,33 @@ async def execute(
     interrupted = False
     filename = cell_filename(label, next(_serial))
     render_token = RENDER.set(render)
+    cells.running += 1
     try:
-        with captured(sink):
+        with own_streams(), captured(sink):
             try:
-                await _run(source, filename, namespace, shell, sink)
+                await _run(source, filename, namespace, shell, sink, stopped)
             except FinalAnswer as signal:
                 final = signal.final
-            except KeyboardInterrupt as stop:
+            except (KeyboardInterrupt, Stopped) as stop:
                 interrupted = True
-                error = describe_error(stop, filename, label)
+                error = replace(describe_error(stop, filename, label), name="KeyboardInterrupt")
             except asyncio.CancelledError as stop:
                 task = asyncio.current_task()
                 interrupted = task is not None and task.cancelling() > 0
                 error = describe_error(stop, filename, label)
             except SystemExit as leave:
-                error = CellError(
-                    "SystemExit", str(leave), f"SystemExit: {leave}\n(the cell ended here; nothing else did)"
-                )
-            except BaseException as raised:
-                error = describe_error(raised, filename, label)
+                told = f"SystemExit: {leave}\n(the cell ended here; nothing else did)"
+                error = CellError("SystemExit", str(leave), told)
+            except BaseException as raised:  # a cell may raise anything; it is a value here
+                final = _final_in(raised)
+                error = None if final is not None else describe_error(raised, filename, label)
+            final = final or sink.final
             # A figure that is still open is drawn now, as at the end of any cell.
-            shell.events.trigger("post_execute")
+            run_user_code(shell.events.trigger, "post_execute")
             if error is not None:
                 sink.error(error.name, error.message, error.traceback)
     finally:
+        cells.running -= 1
         RENDER.reset(render_token)
         outputs, dropped = sink.finish()
     result = CellResult(outputs, time.monotonic() - started, error, final, dropped)
@@ -92,23 +109,45 @@ async def execute(
     return result
 
 
-async def _run(source: str, filename: str, namespace: dict[str, Any], shell: Any, sink: Sink) -> None:
+async def _run(
+    source: str,
+    filename: str,
+    namespace: dict[str, Any],
+    shell: Any,
+    sink: Sink,
+    stopped: Callable[[], bool],
+) -> None:
     cell = shell.transform_cell(source)
     linecache.cache[filename] = (len(cell), None, cell.splitlines(True), filename)
     tree = shell.transform_ast(ast.parse(cell, filename))
     last: ast.Expression | None = None
     if tree.body and isinstance(tree.body[-1], ast.Expr) and not DisplayHook.semicolon_at_end_of_expression(cell):
         last = ast.Expression(tree.body.pop().value)
+    run_user_code(_begin, stopped)
     await _evaluate(_compile(tree, filename, "exec"), namespace)
     if last is None:
         return
     value = await _evaluate(_compile(last, filename, "eval"), namespace)
     if value is not None:
-        data, metadata = shell.display_formatter.format(value)
+        data, metadata = run_user_code(shell.display_formatter.format, value)
         if data:
-            from ipykernel.jsonutil import encode_images, json_clean
+            sink.result(plain(data), plain(metadata))
 
-            sink.result(json_clean(encode_images(data)), json_clean(metadata))
+
+def _begin(stopped: Callable[[], bool]) -> None:
+    """A Stop before this line was only noted; one after it raises, for from here on it meets user code."""
+    if stopped():
+        raise KeyboardInterrupt
+
+
+def _final_in(raised: BaseException) -> Final | None:
+    """FINAL in a task of a TaskGroup arrives in a group."""
+    while isinstance(raised, BaseExceptionGroup):
+        found = raised.subgroup(FinalAnswer)
+        if found is None:
+            return None
+        raised = found.exceptions[0]
+    return raised.final if isinstance(raised, FinalAnswer) else None
 
 
 def _compile(tree: Any, filename: str, mode: str) -> CodeType:
@@ -117,14 +156,10 @@ def _compile(tree: Any, filename: str, mode: str) -> CodeType:
 
 
 async def _evaluate(code: CodeType, namespace: dict[str, Any]) -> object:
-    value = run_user_code(code, namespace)
+    value = run_user_code(eval, code, namespace)
     return await value if code.co_flags & inspect.CO_COROUTINE else value
 
 
-def run_user_code(code: CodeType, namespace: dict[str, Any]) -> Any:
-    """The frame below which everything is the cell's own. `interrupts` looks for it by name."""
-    # sys.last_* and the like are left alone: the person's %debug is about the person's cells.
-    return eval(code, namespace)
-
-
-assert sys.version_info >= (3, 11), "Task.cancelling and Runner are used throughout"
+def run_user_code(function: Callable[..., Any], *arguments: object) -> Any:
+    """The frame below which everything is the cell's own. `interrupts` looks for it."""
+    return function(*arguments)

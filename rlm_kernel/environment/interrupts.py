@@ -2,9 +2,9 @@
 Stop, wherever the process stands.
 
 A signal that arrives while user code runs must raise in it, or `while True: pass` goes on for ever; one that arrives
-while the event loop waits must not, or the KeyboardInterrupt kills the loop. So the handler looks at the frame that
-it interrupted. ipykernel's own handler for awaited cells only schedules a callback, which neither wakes a sleeping
-loop nor stops a spinning cell (ipykernel issue 881).
+while the event loop waits must not, or the KeyboardInterrupt kills the loop. So the handler looks at what it met.
+ipykernel's own handler for awaited cells only schedules a callback, which neither wakes a sleeping loop nor stops a
+spinning cell (ipykernel issue 881).
 """
 
 from __future__ import annotations
@@ -12,15 +12,37 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeVar
 
-from rlm_kernel.environment.execute import run_user_code
-from rlm_kernel.environment.tracebacks import CELL_PREFIX
+from rlm_kernel.environment.execute import Stopped, cells, run_user_code
+from rlm_kernel.environment.tracebacks import CELL_PREFIX, is_cell
 
 T = TypeVar("T")
+
+AGAIN_S = 0.2
+"""One signal may not be enough: a cell may swallow it, or have another task that spins. So it is sent again."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A run that can be stopped."""
+
+    future: asyncio.Future[Any]
+    stop: Callable[[], None]
+    heard: bool = False
+
+
+_waiting: list[_Waiting] = []
+"""The handler of before is put back when the last of them is gone, in whatever order they go."""
+
+_before: Any = None
+_sending = threading.Lock()
+"""Held while a signal is sent again, so that none is sent when nobody waits for it any more."""
 
 
 async def ours(work: Awaitable[T]) -> T:
@@ -31,30 +53,59 @@ async def ours(work: Awaitable[T]) -> T:
 @contextmanager
 def stoppable(future: asyncio.Future[Any], stop: Callable[[], None]) -> Iterator[None]:
     """
-    While it lasts, SIGINT calls `stop` and then raises KeyboardInterrupt in user code or cancels `future`.
+    While it lasts, SIGINT calls `stop` and then raises in user code or cancels `future`.
 
     Does nothing off the main thread, where no signal arrives.
     """
+    global _before
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        stop()
-        if in_user_code(frame):
-            raise KeyboardInterrupt
-        loop.call_soon_threadsafe(future.cancel)
-
-    before = signal.signal(signal.SIGINT, handler)
+    entry = _Waiting(future, stop)
+    if not _waiting:
+        _before = signal.signal(signal.SIGINT, lambda number, frame: _interrupt(loop, frame))
+    _waiting.append(entry)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        with _sending:
+            _waiting.remove(entry)
+        if not _waiting:
+            signal.signal(signal.SIGINT, _before)
+
+
+def _interrupt(loop: asyncio.AbstractEventLoop, frame: FrameType | None) -> None:
+    if not any(entry.heard for entry in _waiting):
+        threading.Thread(target=_send_again, name="rlm-interrupt", daemon=True).start()
+    futures = [entry.future for entry in _waiting]
+    in_cell = in_user_code(frame)
+    own_task = in_cell and asyncio.current_task(loop) in futures
+    for entry in _waiting:
+        if not own_task and (not entry.heard or cells.running):
+            loop.call_soon_threadsafe(entry.future.cancel)
+        entry.heard = True
+        entry.stop()
+    if own_task:
+        raise KeyboardInterrupt
+    if in_cell:
+        # In a task or callback that a cell started: asyncio would let a KeyboardInterrupt out of `run_forever`,
+        # and that is the end of the kernel.
+        raise Stopped
+
+
+def _send_again() -> None:
+    while True:
+        time.sleep(AGAIN_S)
+        with _sending:
+            if not any(entry.heard for entry in _waiting):
+                return
+            interrupt_main_thread()
 
 
 def in_user_code(frame: FrameType | None) -> bool:
-    """Is a cell's code on this stack, nearer than the event loop?"""
+    """Is a cell's code on this stack, nearer than our own loop or the event loop?"""
+    persons = False
     while frame is not None:
         code = frame.f_code
         if code is run_user_code.__code__ or code.co_filename.startswith(CELL_PREFIX):
@@ -64,9 +115,10 @@ def in_user_code(frame: FrameType | None) -> bool:
         if code.co_name == "run_code" and code.co_filename.endswith("interactiveshell.py"):
             return True  # the person's own cell, run by IPython
         if code.co_name == "_run_once" and code.co_filename.endswith("base_events.py"):
-            return False
+            return persons  # a task or callback of the person's
+        persons = persons or is_cell(code.co_filename)  # or a hook of theirs, which our own loop has called
         frame = frame.f_back
-    return False
+    return persons
 
 
 def interrupt_main_thread() -> None:

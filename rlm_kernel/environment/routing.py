@@ -2,28 +2,24 @@
 Whose output is it? One context variable decides, for streams, displays, results and tracebacks.
 
 `adopt` gives the living objects of a process (its `sys.stdout`, an IPython shell, its display publisher and hook)
-a mixin that asks `SINK` first. Nothing is replaced, so whoever holds a reference to them keeps a good one; and the
-same code serves our kernel, a plain ipykernel and a shell in a script. Threads that a cell starts inherit its
-context, hence its sink.
+a mixin that asks `SINK` first, so whoever holds a reference to them keeps a good one; and the same code serves our
+kernel, a plain ipykernel and a shell in a script. Threads that a cell starts inherit its context, hence its sink.
+What a child process writes to the file descriptors themselves passes by here.
 """
 
 from __future__ import annotations
 
-import builtins
 import contextvars
-import io
-import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from rlm_kernel.environment.sink import Sink
+from IPython.core.error import TryNext
 
-SINK: ContextVar[Sink | None] = ContextVar("rlm_sink", default=None)
-"""The sink of the cell that is running in this context; None in the person's own cells."""
+from rlm_kernel.environment import process
+from rlm_kernel.environment.sink import SINK, Sink
 
 # `print` looks up `write` on the stream at each call. As a property whose getter is ContextVar.get itself, the look-up
 # happens in C: it gives the writer of the running cell or, where none is set, the default, which is the argument of
@@ -89,25 +85,17 @@ class RoutedStderr(_RoutedStream):
     write = property(_STDERR.get, _RoutedStream._patch)
 
 
-class _Wrapped(io.TextIOBase):
-    """A stream written in C cannot be adopted, so a script's own stdout is wrapped."""
+class _Wrapped:
+    """A stream written in C cannot be adopted, so a script's own is wrapped for the time of a run."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> int:
-        written: int = self._stream.write(text)
-        return written
+    def write(self, text: str) -> Any:
+        return self._stream.write(text)
 
     def flush(self) -> None:
         self._stream.flush()
-
-    def fileno(self) -> int:
-        number: int = self._stream.fileno()
-        return number
-
-    def isatty(self) -> bool:
-        return bool(self._stream.isatty())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -129,7 +117,7 @@ class RoutedPublisher:
         if sink is None:
             super().publish(data, metadata, transient=transient, update=update, **kwargs)  # type: ignore[misc]
         else:
-            sink.display(_plain(data), _plain(metadata or {}), transient, update)
+            sink.display(plain(data), plain(metadata or {}), transient, update)
 
     def clear_output(self, wait: bool = False) -> None:
         sink = SINK.get()
@@ -137,6 +125,18 @@ class RoutedPublisher:
             super().clear_output(wait)  # type: ignore[misc]
         else:
             sink.clear(wait)
+
+
+class RoutedDisplayHook:
+    """In front of a DisplayHook, for a shell that runs a cell within a model's cell: `Out` is the person's."""
+
+    def __call__(self, result: object = None) -> None:
+        sink = SINK.get()
+        if sink is None:
+            super().__call__(result)  # type: ignore[misc]
+        elif result is not None:
+            data, metadata = self.compute_format_data(result)  # type: ignore[attr-defined]
+            sink.result(plain(data), plain(metadata))
 
 
 class RoutedTextFormatter:
@@ -155,22 +155,27 @@ class ShellFrontend:
     """The cell of the person in which a model's cell runs: output goes there, whichever thread brings it."""
 
     def __init__(self, shell: Any) -> None:
+        self._streams = dict(_streams)
         self._publish = shell.display_pub.publish
         self._context = contextvars.copy_context()  # the person's, in which no sink is set
 
     def stream(self, name: str, text: str) -> None:
-        self._context.run(self._write, name, text)
+        self._context.run(self._write, name, _sendable(text))
 
-    @staticmethod
-    def _write(name: str, text: str) -> None:
-        # A lone surrogate cannot be sent as JSON in UTF-8; the trace has it as it was.
-        getattr(sys, name).write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    def _write(self, name: str, text: str) -> None:
+        self._streams[name].write(text)
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any], transient: dict[str, Any], update: bool) -> None:
+        data = {kind: _sendable(value) if isinstance(value, str) else value for kind, value in data.items()}
         self._context.run(self._publish, data, metadata, transient=transient, update=update)
 
 
-def _plain(data: dict[str, Any]) -> dict[str, Any]:
+def _sendable(text: str) -> str:
+    """A lone surrogate cannot be sent as JSON in UTF-8; the trace has it as it was."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain(data: dict[str, Any]) -> dict[str, Any]:
     """A MIME bundle as it stands in a notebook file: bytes as base64, everything else JSON."""
     from ipykernel.jsonutil import encode_images, json_clean  # loaded already in a kernel; a script pays once
 
@@ -178,82 +183,45 @@ def _plain(data: dict[str, Any]) -> dict[str, Any]:
     return clean
 
 
+_streams: dict[str, Any] = {}
+"""The process's stdout and stderr that ask whose output they carry, by name."""
+
+
 def install(shell: Any) -> None:
     """Make a shell and this process ask whose output it is. Idempotent, and for the life of the process."""
     adopt(shell, RoutedShell)
     adopt(shell.display_pub, RoutedPublisher)
+    adopt(shell.displayhook, RoutedDisplayHook)
     adopt(shell.display_formatter.formatters["text/plain"], RoutedTextFormatter)
+    shell.set_hook("show_in_pager", _page, 0)
     for name, mixin in (("stdout", RoutedStdout), ("stderr", RoutedStderr)):
         stream = getattr(sys, name)
-        if not isinstance(stream, mixin):
-            try:
-                adopt(stream, mixin)
-            except TypeError:  # a stream of C
-                wrapped = _Wrapped(stream)
-                adopt(wrapped, mixin)
-                setattr(sys, name, wrapped)
-    _inherit_context()
-    _guard_exit()
-    _guard_input()
+        try:
+            adopt(stream, mixin)
+        except TypeError:  # a stream of C
+            stream = _Wrapped(stream)
+            adopt(stream, mixin)
+        _streams[name] = stream
+    process.guard()
 
 
-def _inherit_context() -> None:
-    """Threads and pools that a model's cell starts write to that cell. (Python 3.14 can do so by itself.)"""
-    start = threading.Thread.start
-    if getattr(start, "_rlm", False):
-        return
-
-    def start_in_context(self: threading.Thread) -> None:
-        if SINK.get() is not None:
-            context, run = contextvars.copy_context(), self.run
-
-            def reported() -> None:
-                try:
-                    run()
-                except SystemExit:
-                    pass
-                except BaseException:  # within the context, so that the report goes to the cell too
-                    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
-
-            self.run = lambda: context.run(reported)  # type: ignore[method-assign]
-        start(self)
-
-    start_in_context._rlm = True  # type: ignore[attr-defined]
-    threading.Thread.start = start_in_context  # type: ignore[method-assign]
+@contextmanager
+def own_streams() -> Iterator[None]:
+    """A cell begins with streams that can be captured, and leaves those that it found."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _streams["stdout"], _streams["stderr"]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
-def _guard_exit() -> None:
-    """`os._exit` in a model's cell would end the kernel with everything in it. A forked child may still use it."""
-    leave = os._exit
-    if getattr(leave, "_rlm", False):
-        return
-    process = os.getpid()
-
-    def guarded(status: int = 0) -> None:
-        if SINK.get() is not None and os.getpid() == process:
-            raise RuntimeError("os._exit would end the kernel and everything in it; a cell just ends where it ends")
-        leave(status)
-
-    guarded._rlm = True  # type: ignore[attr-defined]
-    os._exit = guarded  # type: ignore[assignment]
-
-
-NO_INPUT = "input() has nobody to answer it in a model's cell; what is needed has to be in context or in a variable"
-
-
-def _guard_input() -> None:
-    """For a process without a kernel. A kernel puts its own `input` in place for each of the person's cells."""
-    ask = builtins.input
-    if getattr(ask, "_rlm", False):
-        return
-
-    def guarded(prompt: object = "", /) -> str:
-        if SINK.get() is not None:
-            raise RuntimeError(NO_INPUT)
-        return ask(prompt)
-
-    guarded._rlm = True  # type: ignore[attr-defined]
-    builtins.input = guarded
+def _page(shell: Any, data: Any, start: int = 0, screen_lines: int = 0, pager_cmd: Any = None) -> None:
+    """`name?` in a model's cell: there is no pager to look into, so the text is the cell's output."""
+    sink = SINK.get()
+    if sink is None:
+        raise TryNext
+    sink.write_stdout(data if isinstance(data, str) else str(data.get("text/plain", data)))
 
 
 class RoutedShell:

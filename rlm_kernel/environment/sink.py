@@ -8,13 +8,16 @@ every few milliseconds: it keeps text up to the bound, counts the rest, and hand
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
-from rlm_kernel.values import Output
+from rlm_kernel.values import Final, Output
 
 MAX_CHARS = 10_000_000
 """Characters of output that one cell may put into the trace and the frontend; the rest is counted."""
@@ -24,6 +27,10 @@ TAIL_CHARS = 8_000
 
 DRAIN_EVERY_S = 0.01
 FORWARD_EVERY_S = 0.1
+
+
+SINK: ContextVar[Sink | None] = ContextVar("rlm_sink", default=None)
+"""The sink of the cell that is running in this context; None in the person's own cells."""
 
 
 class Frontend(Protocol):
@@ -54,6 +61,8 @@ class Sink:
         self._lock = threading.RLock()
         self._chunks: list[str] = []
         self.finished = False
+        self.final: Final | None = None
+        """Set where FINAL was called in a shell that runs a cell within this one (`%%capture`)."""
         self.write_stdout: Callable[[str], object] = self._chunks.append
         _drainer.watch(self)
 
@@ -84,8 +93,7 @@ class Sink:
                 self._append(output)
                 if display_id:
                     self._display_ids.setdefault(display_id, []).append(output)
-            if self._frontend is not None:
-                self._frontend.display(data, metadata or {}, transient or {}, update)
+            self._to_frontend("display", data, metadata or {}, transient or {}, update)
 
     def result(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """The value of the cell's last expression. The person gets it as a display: `Out[n]` is their own cell's."""
@@ -96,8 +104,7 @@ class Sink:
             self._append(
                 {"output_type": "execute_result", "data": data, "metadata": metadata or {}, "execution_count": None}
             )
-            if self._frontend is not None:
-                self._frontend.display(data, metadata or {}, {}, False)
+            self._to_frontend("display", data, metadata or {}, {}, False)
 
     def error(self, name: str, message: str, traceback: str) -> None:
         """Not forwarded as an error: a client would take it for a failure of the person's cell (papermill does)."""
@@ -138,8 +145,7 @@ class Sink:
             if tail:
                 # An output of its own: before it is where something is missing.
                 self._outputs.append({"output_type": "stream", "name": "stdout", "text": tail})
-                if self._frontend is not None:
-                    self._frontend.stream("stdout", tail)
+                self._to_frontend("stream", "stdout", tail)
             self.finished = True
             return tuple(self._outputs), dropped
 
@@ -154,8 +160,8 @@ class Sink:
         text = "".join(texts)
         self._room -= len(text)
         if self.finished:
-            if self._frontend is not None and text:
-                self._frontend.stream(name, text)
+            if text:
+                self._to_frontend("stream", name, text)
             return
         if not text:
             return
@@ -188,8 +194,17 @@ class Sink:
         pending = self._parts[self._forwarded :]
         self._forwarded = len(self._parts)
         self._forward_due = time.monotonic() + FORWARD_EVERY_S
-        if pending and self._frontend is not None:
-            self._frontend.stream(self._name, "".join(pending))
+        if pending:
+            self._to_frontend("stream", self._name, "".join(pending))
+
+    def _to_frontend(self, how: str, *what: Any) -> None:
+        if self._frontend is None:
+            return
+        try:
+            getattr(self._frontend, how)(*what)
+        except Exception as error:  # closed, or replaced by the person: what is kept here is kept all the same
+            self._frontend = None
+            logging.getLogger(__name__).warning("output of a cell can no longer be shown: %r", error)
 
     def _close_stream(self) -> None:
         """End the current run of stream text, so that what comes next stands after it."""
@@ -214,7 +229,7 @@ class Sink:
             self._outputs.append(output)
 
     def _fits(self, data: dict[str, Any]) -> bool:
-        size = sum(len(value) if isinstance(value, str | bytes) else 1_000 for value in data.values())
+        size = sum(len(value) if isinstance(value, str) else len(json.dumps(value)) for value in data.values())
         if size > self._room:
             self._dropped += size
             return False

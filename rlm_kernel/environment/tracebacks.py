@@ -51,7 +51,7 @@ def _frames(error: BaseException, filename: str, label: str) -> list[str]:
     raised = None
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
-        if code.co_filename.startswith(CELL_PREFIX) or _is_notebook_cell(code.co_filename):
+        if is_cell(code.co_filename):
             where = label if code.co_filename == filename else _label(code.co_filename)
             source = linecache.getline(code.co_filename, line).strip()
             own.append(f"  {where}, line {line}, in {code.co_name}" + (f"\n    {source}" if source else ""))
@@ -84,8 +84,9 @@ def _label(filename: str) -> str:
     return "a cell of the person"
 
 
-def _is_notebook_cell(filename: str) -> bool:
-    return "ipykernel_" in filename or filename.startswith("<ipython-input-")
+def is_cell(filename: str) -> bool:
+    """A model's cell or a person's, by the name under which its code was compiled."""
+    return filename.startswith((CELL_PREFIX, "<ipython-input-")) or "/ipykernel_" in filename
 
 
 def _short(filename: str) -> str:

@@ -6,7 +6,7 @@ The controller says what it wants; here it is done.
 
 from __future__ import annotations
 
-from rlm_kernel.runner.agent import list_variables
+from rlm_kernel.runner.briefing import HIDDEN, brief, list_variables
 from rlm_kernel.runner.run import Runner
 
-__all__ = ["Runner", "list_variables"]
+__all__ = ["HIDDEN", "Runner", "brief", "list_variables"]

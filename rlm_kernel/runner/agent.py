@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
-import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rlm_kernel import preview
-from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import LimitExceeded, ModelError, RLMError
 from rlm_kernel.lm import LanguageModel, thread
-from rlm_kernel.namespace import LENT
 from rlm_kernel.prompts import COMPLETION_SYSTEM
+from rlm_kernel.runner.briefing import list_variables
 from rlm_kernel.runner.calls import Calls
 from rlm_kernel.runner.recorder import Recorder
 from rlm_kernel.trace import events
@@ -22,9 +20,6 @@ from rlm_kernel.values import Message, Request, messages_sha
 
 if TYPE_CHECKING:
     import concurrent.futures
-
-HIDDEN = frozenset({*LENT, "context", "In", "Out", "get_ipython", "exit", "quit", "open"})
-"""Names of a namespace that are nobody's variables."""
 
 
 class Agent:
@@ -42,8 +37,7 @@ class Agent:
     ) -> None:
         self.id = id
         self.namespace = namespace
-        self.step: int | None = None
-        """The step whose cell is running; None in a person's own cell."""
+        self._step: int | None = None
         self.told = 0
         """Messages of the conversation that the journal has already."""
         self._calls = calls
@@ -52,17 +46,24 @@ class Agent:
         self._sendable = sendable
         self._ordinals = itertools.count(1)
 
+    def at(self, step: int) -> Agent:
+        """This agent as the cell of one step sees it: what the cell starts belongs to that step, however late."""
+        caller = copy.copy(self)
+        caller._step = step
+        return caller
+
     def query(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
-        return thread.wait(self._start(prompts, model))
+        return thread.wait(self.start(prompts, model))
 
     async def aquery(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
-        return await asyncio.wrap_future(self._start(prompts, model))
+        return await asyncio.wrap_future(self.start(prompts, model))
 
     def show_variables(self) -> str:
         return list_variables(self.namespace) or "(no variables yet)"
 
-    def _start(self, prompts: Sequence[str], model: str | None) -> concurrent.futures.Future[list[object]]:
-        return self._calls.start(self._complete_all(prompts, self._model(model), self.step))
+    def start(self, prompts: Sequence[str], model: str | None) -> concurrent.futures.Future[list[object]]:
+        """Asks, and does not wait."""
+        return self._calls.start(self._complete_all(prompts, self._model(model), self._step))
 
     async def _complete_all(self, prompts: Sequence[str], model: LanguageModel, step: int | None) -> list[object]:
         """Results in order. All intents are on disk before the first is sent, all results before any is used."""
@@ -88,39 +89,28 @@ class Agent:
             )
             for request in requests
         ]
-        await self._recorder.on_disk(self._recorder.record(*intents))
+        written = self._recorder.record(*intents)
+        try:
+            await self._recorder.on_disk(written)
+        except asyncio.CancelledError as stop:
+            for request in requests:
+                self._failed(request, step, stop)
+            raise
         results = await asyncio.gather(*(self._complete(request, model, step) for request in requests))
-        await self._recorder.on_disk(results[-1][0])
+        await self._recorder.on_disk(max(written for written, _ in results))
         return [result for _, result in results]
 
     async def _complete(self, request: Request, model: LanguageModel, step: int | None) -> tuple[int, object]:
         """The journal's number of its last event, and the text or the error."""
-
-        def failed(kind: str, message: str, error: BaseException) -> tuple[int, object]:
-            attempts = error.attempts if isinstance(error, ModelError) else ()
-            event = events.CallFailed(
-                agent=self.id, step=step, call=request.ordinal, kind=kind, message=message, attempts=attempts
-            )
-            return self._recorder.record(event), error
-
         try:
             reply = await self._calls.ask(model, request)
         except asyncio.CancelledError as stop:
-            failed("interrupted", "stopped while waiting for the model", stop)
+            self._failed(request, step, stop)
             raise
         except RLMError as error:
-            kind = (
-                error.kind
-                if isinstance(error, ModelError)
-                else "limit"
-                if isinstance(error, LimitExceeded)
-                else "usage"
-            )
-            return failed(kind, str(error), error)
+            return self._failed(request, step, error)
         if not reply.text:
-            return failed(
-                "empty", "the model's reply was empty", ModelError("the model's reply was empty", kind="empty")
-            )
+            return self._failed(request, step, ModelError("the model's reply was empty", kind="empty"))
         if reply.finish_reason == "length":
             warnings.warn(f"the answer of llm_query {request.ordinal} was cut off by max_reply_tokens", stacklevel=2)
         event = events.CallFinished(
@@ -137,6 +127,19 @@ class Agent:
         )
         return self._recorder.record(event), reply.text
 
-
-def list_variables(namespace: Mapping[str, object]) -> str:
-    return preview.variables(namespace, skip=HIDDEN, environ=os.environ, show=repr_within)
+    def _failed(self, request: Request, step: int | None, error: BaseException) -> tuple[int, object]:
+        if isinstance(error, ModelError):
+            kind = error.kind
+        elif isinstance(error, LimitExceeded):
+            kind = "limit"
+        else:
+            kind = "usage" if isinstance(error, RLMError) else "interrupted"
+        event = events.CallFailed(
+            agent=self.id,
+            step=step,
+            call=request.ordinal,
+            kind=kind,
+            message=str(error) or "stopped while waiting for the model",
+            attempts=error.attempts if isinstance(error, ModelError) else (),
+        )
+        return self._recorder.record(event), error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rlm_kernel.errors import TraceError
 from rlm_kernel.trace import notebook
 from rlm_kernel.trace.events import Event
 from rlm_kernel.trace.journal import Journal, make_folder
@@ -18,7 +20,7 @@ class Recorder:
     """Thread-safe. `on_change` is called after each event, on the thread that brought it."""
 
     def __init__(self, folder: Path, run: str, on_change: Callable[[], None]) -> None:
-        self._journal = Journal.create(make_folder(folder), run)
+        self._journal = Journal.create(make_folder(folder.absolute()), run)
         self._on_change = on_change
         self._syncing: asyncio.Future[None] | None = None
         self._on_disk = 0
@@ -60,18 +62,18 @@ class Recorder:
         finally:
             self._syncing = None
 
-    def close(self) -> Path:
-        """Writes the notebook beside the journal and returns its path."""
+    def close(self) -> Path | None:
+        """Writes the notebook beside the journal; its path, or None with a warning where it cannot be written."""
         path = self._journal.path.with_suffix(".ipynb")
         try:
             self._journal.sync()
+            make_folder(path.parent)  # a cell may have removed it
             with self.lock:
                 notebook.write(self.tree, path)
+        except TraceError as error:
+            # The answer is worth more than its record.
+            warnings.warn(str(error), stacklevel=2)
+            return None
         finally:
             self._journal.close()
         return path
-
-    def discard(self) -> None:
-        """As if it had never begun."""
-        self._journal.close()
-        self._journal.path.unlink(missing_ok=True)

@@ -8,11 +8,10 @@ are the person's, and what to do next is the controller's.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import platform
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -27,16 +26,19 @@ from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import LimitExceeded, ModelError, NoAnswer, RLMError, RunInterrupted
 from rlm_kernel.limits import Ledger, Limits
-from rlm_kernel.lm import LanguageModel, thread
+from rlm_kernel.lm import LanguageModel
 from rlm_kernel.namespace import CALLER, lend, mend
-from rlm_kernel.runner.agent import Agent, list_variables
+from rlm_kernel.runner.agent import Agent
+from rlm_kernel.runner.briefing import brief
 from rlm_kernel.runner.calls import Calls
+from rlm_kernel.runner.deadline import deadline
 from rlm_kernel.runner.recorder import Recorder
-from rlm_kernel.store import Store
 from rlm_kernel.trace import events
 from rlm_kernel.values import CellResult, Ending, Message, Reply, Request, Run, messages_sha
 
 T = TypeVar("T")
+
+_NOTHING: Any = object()
 
 Door = Literal["magic", "cell", "python"]
 
@@ -96,37 +98,33 @@ class Runner:
         return await interrupts.ours(self._run(question, shell, frontend))
 
     async def _run(self, question: str, shell: Any, frontend: bool) -> Run:
-        briefing = self.brief(question)
+        namespace = self.agent.namespace
+        stale = namespace.get("answer", _NOTHING)
+        briefing = brief(question, namespace, self.limits, self.redactor)
         self.open(briefing.question, briefing.context)
-        with self._deadline():
-            try:
+        try:
+            with deadline(self.limits.max_seconds, lambda: self.stop("deadline")):
                 outcome = await self._drive(briefing, shell, frontend)
-                failure: RLMError | None = _failure(outcome, self.limits)
-            except RLMError as error:
-                outcome, failure = Outcome(_ending(error), message=str(error)), error
-            except asyncio.CancelledError:
-                self.close("interrupted", message="cancelled")
-                raise
+            failure = _failure(outcome, self.limits)
+        except RLMError as error:
+            outcome, failure = Outcome(_ending(error), message=str(error)), error
+        except asyncio.CancelledError:
+            self.close("interrupted", message="cancelled")
+            raise
+        except BaseException as error:
+            # A fault of ours, or of what the person put in our way: the record is closed all the same.
+            self.close("error", message=f"{type(error).__name__}: {error}")
+            raise
         value = outcome.value
         if failure is not None:
             # The best so far: a limit takes away the end of the work, not the work.
-            value = self.agent.namespace.get("answer")
+            best = namespace.get("answer", _NOTHING)
+            value = None if best is stale or best is _NOTHING else best
         run = self.close(outcome.ending, value, name=outcome.name, message=outcome.message)
         if failure is not None:
             failure.run = run
             raise failure from None
         return run
-
-    def brief(self, question: str) -> prompts.Briefing:
-        """Describes what is there. Nothing is sent and nothing is recorded."""
-        namespace = self.agent.namespace
-        context = namespace.get("context")
-        nothing = context is None or (isinstance(context, Store) and not len(context))
-        described = None if nothing else self.redactor.text(preview.describe(context, show=repr_within))
-        variables = list_variables(namespace)
-        return prompts.Briefing(
-            self.redactor.text(question), described, self.redactor.text(variables) or None, self.limits
-        )
 
     def open(self, question: str, context: str | None = None) -> None:
         """Writes down that the agent begins. A person's own cell that asks is an agent too."""
@@ -144,6 +142,7 @@ class Runner:
         self, ending: Ending, value: object = None, *, name: str | None = None, message: str | None = None
     ) -> Run:
         """Writes down how it ended, and the notebook. `name` is the variable that FINAL's string named."""
+        self.calls.close()
         ledger = self.calls.ledger
         answer = None
         if value is not None:
@@ -180,10 +179,6 @@ class Runner:
             trace=trace,
             journal=self.recorder.path,
         )
-
-    def discard(self) -> None:
-        """Forget a run that has asked nothing."""
-        self.recorder.discard()
 
     async def _drive(self, briefing: prompts.Briefing, shell: Any, frontend: bool) -> Outcome:
         loop = control(briefing)
@@ -241,9 +236,8 @@ class Runner:
         agent = self.agent
         self.recorder.record(events.CellStarted(agent=agent.id, step=wanted.step, source=wanted.source))
         self.recorder.sync()
-        agent.step = wanted.step
         lend(agent.namespace)
-        token = CALLER.set(agent)
+        token = CALLER.set(agent.at(wanted.step))
         stopped = False
         try:
             result = await execute(
@@ -253,12 +247,12 @@ class Runner:
                 label=f"step {wanted.step}",
                 render=lambda value: preview.render(value, show=repr_within),
                 frontend=ShellFrontend(shell) if frontend else None,
+                stopped=lambda: self._why is not None,
             )
         except CellInterrupted as stop:
             result, stopped = stop.result, True
         finally:
             CALLER.reset(token)
-            agent.step = None
         result = self._finish_cell(result, wanted.step)
         remaining = self.calls.ledger.remaining(wanted.step)
         self.recorder.record(
@@ -275,8 +269,9 @@ class Runner:
             )
         )
         if stopped or self._why is not None:
+            self.stop()
             self._uncancel()
-            raise self._stopped()
+            raise self._how_stopped()
         return Observed(result, remaining)
 
     def _finish_cell(self, result: CellResult, step: int) -> CellResult:
@@ -302,21 +297,20 @@ class Runner:
             if self._why is None:
                 raise  # cancelled by whoever awaits this run, which is their business
             self._uncancel()
-            raise self._stopped() from None
+            raise self._how_stopped() from None
 
     def _sendable(self, text: str) -> str:
         return prompts.sendable(self.redactor.text(text))
 
     def _check(self) -> None:
         if self._why is not None:
-            raise self._stopped()
+            raise self._how_stopped()
         self.calls.ledger.check_time()
 
-    def _stopped(self) -> RLMError:
+    def _how_stopped(self) -> RLMError:
         if self._why == "deadline":
             allowed = self.limits.max_seconds or 0.0
             return LimitExceeded("max_seconds", time.monotonic() - self._started, allowed)
-        self._why = "interrupt"
         return RunInterrupted("stopped by an interrupt")
 
     def _uncancel(self) -> None:
@@ -324,24 +318,6 @@ class Runner:
         task = asyncio.current_task()
         while task is not None and task.cancelling():
             task.uncancel()
-
-    @contextlib.contextmanager
-    def _deadline(self) -> Iterator[None]:
-        allowed = self.limits.max_seconds
-        if allowed is None:
-            yield
-            return
-
-        async def expire() -> None:
-            await asyncio.sleep(allowed)
-            self.stop("deadline")
-            interrupts.interrupt_main_thread()
-
-        timer = thread.shared().submit(expire())
-        try:
-            yield
-        finally:
-            timer.cancel()
 
 
 def _failure(outcome: Outcome, limits: Limits) -> RLMError | None:
