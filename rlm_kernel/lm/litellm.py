@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +25,17 @@ _FOREVER_S = 7 * 24 * 3600.0
 """litellm reads None as its own default of ten minutes."""
 
 
-START_EVERY_S = 0.003
+START_EVERY_S = 0.005
 """
 Between the starts of two whole replies. litellm works some 4 ms on each; calls that start together come back together
-and wait for each other's work, wave after wave. Spread out, 200 calls with 16 at once take a fifth less.
+and wait for each other's work, wave after wave. `benchmarks/completions.py` shows what spreading them saves.
 """
 
+MANY = 32
+"""Calls under way, from which on there is work at every moment, and spreading the starts saves nothing."""
+
 _next_start = 0.0
+_under_way = 0
 
 
 class LiteLLMModel:
@@ -111,9 +115,8 @@ class LiteLLMModel:
         return arguments
 
     async def _ask_whole(self, request: Request) -> Reply:
-        await _turn()
         with _provider_failures(self._timeout_s):
-            async with asyncio.timeout(self._timeout_s):
+            async with _spread(), asyncio.timeout(self._timeout_s):
                 response = await self._litellm.acompletion(**self._arguments(request))
         choice = response.choices[0] if response.choices else None
         text = (choice.message.content if choice else None) or ""
@@ -195,13 +198,19 @@ class LiteLLMModel:
         return float(self._litellm.completion_cost(completion_response=response, model=self.name))
 
 
-async def _turn() -> None:
-    global _next_start  # read and written on the loop thread alone
-    now = time.monotonic()
-    start = max(now, _next_start)
-    _next_start = start + START_EVERY_S
-    if start > now:
-        await asyncio.sleep(start - now)
+@asynccontextmanager
+async def _spread() -> AsyncGenerator[None]:
+    global _next_start, _under_way  # read and written on the loop thread alone
+    _under_way += 1
+    try:
+        if _under_way < MANY:
+            now = time.monotonic()
+            start = max(now, _next_start)
+            _next_start = start + START_EVERY_S
+            await asyncio.sleep(start - now)
+        yield
+    finally:
+        _under_way -= 1
 
 
 @contextmanager
