@@ -9,12 +9,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.common import kernel, report, script
+from rlm_kernel.prompts import COMPLETION_SYSTEM
 
-CALLS, LATENCY_S, ROUNDS = 200, 0.1, 5
+CALLS, LATENCY_S, ROUNDS = 200, 0.1, 9
 MODEL = "openai/test-model"
 
 
@@ -33,16 +34,14 @@ def server() -> Iterator[str]:
         process.wait()
 
 
-def ours(url: str, parallel: int) -> list[float]:
-    return batches(parallel, OPENAI_API_BASE=url, OPENAI_API_KEY="not-a-key", RLM_MODEL=MODEL)
-
-
-def batches(parallel: int, **environ: str) -> list[float]:
+@contextlib.contextmanager
+def in_kernel(parallel: int, **environ: str) -> Iterator[Callable[[], float]]:
+    """Seconds of one batch in a kernel, at each call."""
     limits = {"RLM_MAX_PARALLEL": str(parallel), "RLM_MAX_CALLS": "none", "RLM_MAX_COST_USD": "none"}
     with kernel(**limits, **environ) as process:
         process.run("llm_query('warm')", timeout_s=120)
-        took = []
-        for _ in range(ROUNDS):
+
+        def batch() -> float:
             cell = process.run(
                 "import time\nbegan = time.perf_counter()\n"
                 f"answers = llm_query_batched([f'question {{n}}' for n in range({CALLS})])\n"
@@ -51,8 +50,9 @@ def batches(parallel: int, **environ: str) -> list[float]:
             )
             assert cell.status == "ok", cell.evalue
             assert process.value("len(answers)") == CALLS
-            took.append(process.value("took"))
-        return took
+            return float(process.value("took"))
+
+        yield batch
 
 
 BARE = """
@@ -60,51 +60,63 @@ import asyncio, os, sys, time
 os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_MODE="PRODUCTION")
 import litellm
 litellm.suppress_debug_info = True
-system = sys.stdin.read()
-at_once = asyncio.Semaphore(int(sys.argv[4]))
+model, calls, parallel, system = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+at_once = asyncio.Semaphore(parallel)
 async def ask(n):
     messages = [{"role": "system", "content": system}, {"role": "user", "content": f"question {n}"}]
     async with at_once:
-        return await litellm.acompletion(model=sys.argv[1], messages=messages, max_tokens=8192, max_retries=0)
+        return await litellm.acompletion(model=model, messages=messages, max_tokens=8192, max_retries=0)
 async def go():
     await ask(0)
-    for _ in range(int(sys.argv[3])):
+    while await asyncio.to_thread(sys.stdin.readline):
         began = time.perf_counter()
-        await asyncio.gather(*(ask(n) for n in range(int(sys.argv[2]))))
-        print(time.perf_counter() - began)
+        await asyncio.gather(*(ask(n) for n in range(calls)))
+        print(time.perf_counter() - began, flush=True)
 asyncio.run(go())
 """
 
 
-def bare(url: str, parallel: int) -> list[float]:
-    from rlm_kernel.prompts import COMPLETION_SYSTEM
-
+@contextlib.contextmanager
+def bare(url: str, parallel: int) -> Iterator[Callable[[], float]]:
+    """The same with litellm alone, in a process of its own."""
     environ = {**os.environ, "OPENAI_API_BASE": url, "OPENAI_API_KEY": "not-a-key"}
-    command = [sys.executable, "-c", BARE, MODEL, str(CALLS), str(ROUNDS), str(parallel)]
-    done = subprocess.run(command, input=COMPLETION_SYSTEM, env=environ, capture_output=True, text=True, check=True)
-    return [float(line) for line in done.stdout.split()]
+    command = [sys.executable, "-c", BARE, MODEL, str(CALLS), str(parallel), COMPLETION_SYSTEM]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def batch() -> float:
+            stdin.write("go\n")
+            stdin.flush()
+            return float(stdout.readline())
+
+        yield batch
+        stdin.close()
 
 
-def scripted() -> list[float]:
-    """The same with no provider and no litellm: what is ours alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        model = script(Path(folder), completions=[{"reply": "ok", "delay_s": LATENCY_S, "times": None}])
-        return batches(16, RLM_MODEL=model)
+def side_by_side(url: str, parallel: int) -> tuple[float, float]:
+    """Medians of ours and of bare litellm, in turn, so that both meet the same moments of the machine."""
+    environ = {"OPENAI_API_BASE": url, "OPENAI_API_KEY": "not-a-key", "RLM_MODEL": MODEL}
+    with in_kernel(parallel, **environ) as ours, bare(url, parallel) as theirs:
+        ours(), theirs()  # the first opens the connections
+        pairs = [(ours(), theirs()) for _ in range(ROUNDS)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
 
 def main() -> None:
     ideal = CALLS * LATENCY_S / 16
-    took = statistics.median(scripted())
-    report(
-        f"{CALLS} at 100 ms, 16 at once, scripted: {took:.2f} s, ideal {ideal:.2f} s, ratio",
-        f"{took / ideal:.2f}",
-        "<= 1.2",
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        model = script(Path(folder), completions=[{"reply": "ok", "delay_s": LATENCY_S, "times": None}])
+        with in_kernel(16, RLM_MODEL=model) as ours:
+            took = statistics.median(ours() for _ in range(ROUNDS))
+    what = f"{CALLS} at 100 ms, 16 at once, scripted: {took:.2f} s, ideal {ideal:.2f} s, ratio"
+    report(what, f"{took / ideal:.2f}", "<= 1.2")
     with server() as url:
-        own, their = statistics.median(ours(url, 16)), statistics.median(bare(url, 16))
+        own, their = side_by_side(url, 16)
         what = f"the same through litellm: {own:.2f} s (bare litellm with a semaphore {their:.2f} s), ratio to ideal"
         report(what, f"{own / ideal:.2f}", "<= 1.2")
-        own, their = statistics.median(ours(url, CALLS)), statistics.median(bare(url, CALLS))
+        own, their = side_by_side(url, CALLS)
         report(
             f"{CALLS} at once: {own:.2f} s, bare litellm under gather {their:.2f} s, ratio",
             f"{own / their:.2f}",

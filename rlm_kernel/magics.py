@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from argparse import Namespace
 from collections.abc import Mapping
@@ -228,35 +227,3 @@ def _context(sources: list[str], namespace: dict[str, Any]) -> object:
 def _dry_run(question: str, namespace: dict[str, Any], limits: Limits) -> None:
     briefing = brief(question, namespace, limits, Redactor())
     print(f"----- system\n{prompts.SYSTEM}\n\n----- user\n{prompts.first_message(briefing)}")
-
-
-def status_json(shell: Any) -> str:
-    """What `jupyter rlm run` reads back from the kernel after the run."""
-    workspace = Workspace.of(shell)
-    run = workspace.last_run
-    if run is None:
-        return json.dumps(None)
-    usage = run.usage
-    try:
-        answer = json.loads(json.dumps(run.answer))
-        exact = True
-    except (TypeError, ValueError):
-        answer, exact = preview.render(run.answer), False
-    return json.dumps(
-        {
-            "run": run.id,
-            "ending": run.ending,
-            "answer": answer,
-            "answer_is_json": exact,
-            "answer_text": run.answer if isinstance(run.answer, str) else preview.render(run.answer),
-            "steps": run.steps,
-            "calls": run.calls,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "cost_usd": usage.cost_usd,
-            "seconds": round(run.seconds, 3),
-            "trace": str(run.trace.resolve()) if run.trace else None,
-            "journal": str(run.journal.resolve()),
-        }
-    )

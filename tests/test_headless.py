@@ -233,3 +233,11 @@ def test_ctrl_c_ends_a_script_within_a_second(tmp_path: Path, cell: str) -> None
 
     assert rest == "RunInterrupted interrupted False\n"
     assert time.monotonic() - began < 3  # the end of the interpreter included
+
+
+def test_no_steps_allowed_is_a_limit_and_asks_nothing(tmp_path: Path) -> None:
+    with pytest.raises(rlm_kernel.LimitExceeded) as stop:
+        rlm_kernel.run("?", 1, model=script(tmp_path, block("FINAL(1)")), max_steps=0)
+
+    assert stop.value.run is not None
+    assert (stop.value.run.calls, stop.value.run.ending) == (0, "limit")

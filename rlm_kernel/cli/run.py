@@ -163,7 +163,9 @@ class _Kernel:
         """What became of it; None where no run began or the kernel is gone."""
         if not self._manager.is_alive():
             return None
-        expression = "__import__('rlm_kernel.magics', fromlist=['magics']).status_json(get_ipython())"
+        expression = (
+            "__import__('rlm_kernel.outcome', fromlist=['outcome']).as_json(get_ipython()._rlm_workspace.last_run)"
+        )
         reply = self._client.execute("", silent=True, user_expressions={"run": expression}, reply=True, timeout=60)
         told = reply["content"]["user_expressions"]["run"]
         if told["status"] != "ok":
