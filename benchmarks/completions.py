@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,10 @@ def in_kernel(parallel: int, **environ: str) -> Iterator[Callable[[], float]]:
     """Seconds of one batch in a kernel, at each call."""
     limits = {"RLM_MAX_PARALLEL": str(parallel), "RLM_MAX_CALLS": "none", "RLM_MAX_COST_USD": "none"}
     with kernel(**limits, **environ) as process:
+        loaded = "__import__('rlm_kernel.lm.litellm_setup', fromlist=['x']).is_imported()"
+        while environ["RLM_MODEL"] == MODEL and not process.value(loaded):
+            time.sleep(0.5)  # a kernel after its first idle moment
+        time.sleep(0.5)
         process.run("llm_query('warm')", timeout_s=120)
 
         def batch() -> float:

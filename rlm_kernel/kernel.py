@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import threading
 from typing import Any
@@ -40,6 +41,10 @@ class RLMKernel(Stoppable, IPythonKernel):
         lm = importlib.import_module("rlm_kernel.lm")
         if model := Workspace.of(self.shell).settings.model:
             lm.warm_up(model)
+            if self.shell.execution_count == 1:
+                # litellm's objects stay for ever; left out, they slow no collection of garbage. Once the person has
+                # run a cell, there may be objects of theirs that must not stay.
+                gc.freeze()
 
 
 class RLMKernelApp(IPKernelApp):

@@ -410,14 +410,14 @@ def test_claude_is_sent_marks_for_its_cache_and_the_messages_stay_ours(at, monke
 def test_a_process_that_used_it_has_its_environment_unchanged_and_ends_in_silence(at, tmp_path):
     (tmp_path / ".env").write_text("OPENAI_API_BASE=http://127.0.0.1:9/v1\nPLANTED=1\n")
     code = (
-        "import os, sys; before = dict(os.environ)\n"
+        "import os, sys, threading; before = dict(os.environ)\n"
         "from rlm_kernel.lm import resolve\n"
-        "from rlm_kernel.lm.litellm_setup import import_in_background, is_imported\n"
+        "from rlm_kernel.lm.litellm_setup import import_quietly, is_imported\n"
         "from rlm_kernel.lm.thread import shared, wait\n"
         "from rlm_kernel.values import Message, Request\n"
         f"model = resolve({MODEL!r})\n"
         "assert 'litellm' not in sys.modules and not is_imported()\n"
-        "import_in_background()\n"
+        "threading.Thread(target=import_quietly).start()\n"
         "request = Request((Message('user', 'go'),))\n"
         "print(wait(shared().submit(model.ask(request))).text, is_imported())\n"
         "assert dict(os.environ) == before, set(os.environ) ^ set(before)\n"

@@ -95,7 +95,6 @@ class LiteLLMModel:
             "model": self.name,
             "max_retries": 0,
             "timeout": self._timeout_s or _FOREVER_S,
-            "drop_params": True,
         }
         if check_key(litellm, self.name, provider):
             options["api_key"] = "none"  # the OpenAI client refuses to start without any
@@ -163,7 +162,10 @@ class LiteLLMModel:
         with _provider_failures(self._timeout_s):
             async with asyncio.timeout(self._timeout_s) as silence:
                 stream = await self._litellm.acompletion(
-                    **self._arguments(request), stream=True, stream_options={"include_usage": True}
+                    **self._arguments(request),
+                    stream=True,
+                    stream_options={"include_usage": True},
+                    drop_params=True,  # the stream_options, where a provider sends usage unasked
                 )
                 async with aclosing(stream):  # on the way out by an exception this closes the connection
                     async for chunk in stream:

@@ -44,13 +44,8 @@ def is_imported() -> bool:
     return _module is not None
 
 
-def import_in_background() -> None:
-    """Begin the import in a daemon thread and return. A failure shows where the module is needed."""
-    if not is_imported():
-        threading.Thread(target=_load_quietly, name="rlm-import-litellm", daemon=True).start()
-
-
-def _load_quietly() -> None:
+def import_quietly() -> None:
+    """`load` for a background thread. A failure shows where the module is needed."""
     try:
         load()
     except Exception as error:  # a broken installation of any kind: `prepare` will meet it again and say so

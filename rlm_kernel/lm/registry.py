@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlm_kernel.errors import UsageError
 from rlm_kernel.lm.litellm import LiteLLMModel
-from rlm_kernel.lm.litellm_setup import import_in_background
+from rlm_kernel.lm.litellm_setup import import_quietly
 from rlm_kernel.lm.protocol import LanguageModel
 from rlm_kernel.lm.scripted import ScriptedModel
 
@@ -29,6 +29,6 @@ def resolve(model: str | None, *, timeout_s: float | None = 600.0) -> LanguageMo
 
 
 def warm_up(model: str) -> None:
-    """Begin the slow import that this model will need, in the background. For an idle moment; never raises."""
+    """The slow import that this model will need. For a background thread in an idle moment; never raises."""
     if not model.startswith("scripted:"):
-        import_in_background()
+        import_quietly()
