@@ -13,6 +13,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from IPython.display import FileLink, display
 
 from rlm_kernel import doctor, files, preview, prompts
+from rlm_kernel.environment.routing import RENDER
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import RLMError, UsageError
@@ -83,6 +84,8 @@ class RLMMagics(Magics):
                 view.finish()
         if options.output is not None:
             namespace[options.output] = run.answer
+        # For what is left of this cell: an answer of a gigabyte is handed over whole, and shown by its ends.
+        RENDER.set(lambda value: preview.render(value, show=repr_within))
         return run.answer
 
     @line_magic("rlm")  # type: ignore[arg-type]
@@ -131,8 +134,8 @@ class RLMMagics(Magics):
             return
         display(views.bundle(tree), raw=True)
         if run is not None:
-            print(f"notebook  {run.trace}")
-            print(f"journal   {run.journal}")
+            print(f"notebook  {_from_here(run.trace)}")
+            print(f"journal   {_from_here(run.journal)}")
             # JupyterLab hides the folder of the traces, and refuses to open what is in it.
             print("To open it in JupyterLab, write it to a file of your own: %rlm trace NAME.ipynb")
 
@@ -160,6 +163,11 @@ class RLMMagics(Magics):
     def _doctor(self, workspace: Workspace) -> None:
         for finding in doctor.check(workspace.settings):
             print(finding)
+
+
+def _from_here(path: Path | None) -> str:
+    """Short, and the same on every machine where the notebook is stored with its output."""
+    return str(path.relative_to(Path.cwd()) if path is not None and path.is_relative_to(Path.cwd()) else path)
 
 
 def fill(question: str, namespace: Mapping[str, object]) -> str:

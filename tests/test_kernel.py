@@ -43,10 +43,13 @@ def test_the_model_reads_what_the_person_made_and_the_person_what_the_model_made
 def test_FINAL_hands_over_the_very_object(kernel: KernelProcess) -> None:
     kernel.run("import threading\ncontext = {'big': bytearray(200_000_000), 'lock': threading.Lock()}")
 
-    ask(kernel, block("FINAL(context)"), options="-o got")
+    cell = ask(kernel, block("FINAL(context)"), options="-o got")
 
+    assert cell.result is not None
+    assert len(cell.result) < 110_000
     assert kernel.value("got is context") is True
     assert kernel.value("_ is context") is True
+    assert kernel.run("'x' * 200_000").result == repr("x" * 200_000)  # a person's own cell shows all
 
 
 def test_FINAL_of_a_name_returns_what_it_names_and_literal_returns_the_text(kernel: KernelProcess) -> None:
