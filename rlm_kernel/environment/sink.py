@@ -12,11 +12,11 @@ import json
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from rlm_kernel.environment.drainer import drainer
 from rlm_kernel.values import Final, Output
 
 MAX_CHARS = 10_000_000
@@ -25,7 +25,6 @@ MAX_CHARS = 10_000_000
 TAIL_CHARS = 8_000
 """Characters kept of the end of what went beyond the bound: a result is printed last."""
 
-DRAIN_EVERY_S = 0.01
 FORWARD_EVERY_S = 0.1
 
 
@@ -64,7 +63,7 @@ class Sink:
         self.final: Final | None = None
         """Set where FINAL was called in a shell that runs a cell within this one (`%%capture`)."""
         self.write_stdout: Callable[[str], object] = self._chunks.append
-        _drainer.watch(self)
+        drainer.watch(self)
 
     def write_stderr(self, text: str) -> int:
         with self._lock:
@@ -235,36 +234,3 @@ class Sink:
             return False
         self._room -= size
         return True
-
-
-class _Drainer:
-    """One daemon thread for all sinks. It ends by itself when no cell has run for a while."""
-
-    def __init__(self) -> None:
-        self._sinks: weakref.WeakSet[Sink] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def watch(self, sink: Sink) -> None:
-        with self._lock:
-            self._sinks.add(sink)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="rlm-output", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                sinks = list(self._sinks)
-                if not sinks:
-                    self._thread = None
-                    return
-            for sink in sinks:
-                sink.drain()
-            # A sink that has finished lives on while a thread of its cell may still print; it can wait longer.
-            pause = DRAIN_EVERY_S if any(not sink.finished for sink in sinks) else 0.2
-            del sinks, sink
-            time.sleep(pause)
-
-
-_drainer = _Drainer()

@@ -117,13 +117,7 @@ class Agent:
             agent=self.id,
             step=step,
             call=request.ordinal,
-            text=reply.text,
-            model=reply.model,
-            usage=reply.usage,
-            finish_reason=reply.finish_reason,
-            first_token_s=reply.first_token_s,
-            seconds=reply.seconds,
-            attempts=reply.attempts,
+            **events.of_reply(reply),
         )
         return self._recorder.record(event), reply.text
 

@@ -79,13 +79,7 @@ class Steps:
             events.Replied(
                 agent=agent.id,
                 step=wanted.step,
-                text=reply.text,
-                model=reply.model,
-                usage=reply.usage,
-                finish_reason=reply.finish_reason,
-                first_token_s=reply.first_token_s,
-                seconds=reply.seconds,
-                attempts=reply.attempts,
+                **events.of_reply(reply),
             )
         )
         return reply

@@ -9,10 +9,10 @@ journal's line and not to the event.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from rlm_kernel.values import Attempt, CellError, Ending, Message, Output, Remaining, Usage
+from rlm_kernel.values import Attempt, CellError, Ending, Message, Output, Remaining, Reply, Usage
 
 SCHEMA = 1
 """Raised when a reader of the older version would misread the newer."""
@@ -165,6 +165,11 @@ class RunFinished:
     usage: Usage
     unpriced_calls: int
     seconds: float
+
+
+def of_reply(reply: Reply) -> dict[str, Any]:
+    """What `Replied` and `CallFinished` say of a model's reply."""
+    return {field.name: getattr(reply, field.name) for field in fields(reply)}
 
 
 Event = (

@@ -1,0 +1,50 @@
+"""The thread that empties the sinks of running cells, so that what they print is seen at once and stays bounded."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from typing import Protocol
+
+EVERY_S = 0.01
+LATE_S = 0.2
+"""For a sink whose cell is over: a thread of that cell may still print, and can wait longer."""
+
+
+class Drained(Protocol):
+    finished: bool
+
+    def drain(self) -> None: ...
+
+
+class Drainer:
+    """One daemon thread for all sinks. It ends by itself when no cell has run for a while."""
+
+    def __init__(self) -> None:
+        self._sinks: weakref.WeakSet[Drained] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, sink: Drained) -> None:
+        with self._lock:
+            self._sinks.add(sink)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="rlm-output", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                sinks = list(self._sinks)
+                if not sinks:
+                    self._thread = None
+                    return
+            for sink in sinks:
+                sink.drain()
+            pause = EVERY_S if any(not sink.finished for sink in sinks) else LATE_S
+            del sinks, sink
+            time.sleep(pause)
+
+
+drainer = Drainer()
