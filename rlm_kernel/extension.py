@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +19,7 @@ from IPython.core.magic import no_var_expand
 
 from rlm_kernel import namespace
 from rlm_kernel.environment import process, routing
-from rlm_kernel.environment.interrupts import stoppable
+from rlm_kernel.environment.interrupts import Patience, stoppable
 from rlm_kernel.environment.sink import SINK
 from rlm_kernel.errors import FinalAnswer, UsageError
 from rlm_kernel.namespace import LENT
@@ -106,11 +108,29 @@ class Stoppable:
     """In front of an IPythonKernel: Stop reaches a run wherever it is, and a model's cell cannot ask the person."""
 
     shell: Any
+    _patience: Patience | None = None
 
     @contextmanager
     def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
         with stoppable(future, Workspace.of(self.shell).stop):
             yield
+
+    def pre_handler_hook(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # a subshell: no signal arrives there
+        if self.get_parent().get("header", {}).get("msg_type") != "execute_request":  # type: ignore[attr-defined]
+            super().pre_handler_hook()  # type: ignore[misc]
+            return
+        self._patience = Patience()
+        self.saved_sigint_handler = signal.signal(signal.SIGINT, self._patience)
+
+    def post_handler_hook(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if (patience := getattr(self, "_patience", None)) is not None:
+            self._patience = None
+            patience.over()
+        super().post_handler_hook()  # type: ignore[misc]
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         Workspace.of(self.shell).stop()

@@ -164,13 +164,22 @@ def test_max_seconds_ends_a_cell_that_swallows_what_stops_it(kernel: KernelProce
 def test_stop_in_the_first_moment_leaves_a_kernel_that_can_be_asked(tmp_path: Path) -> None:
     with kernel_process(tmp_path) as kernel:
         model = script(tmp_path, block("FINAL(1)"))
-        for pause_s in (0.0, 0.02, 0.1):
+        for pause_s in (*(n / 1_000 for n in range(30)), 0.1):
             request = kernel.start(f"%%rlm -m {model}\nWhat?")
             time.sleep(pause_s)
             kernel.manager.interrupt_kernel()
             kernel.finish(request)
 
         assert kernel.run(f"%%rlm -m {model}\nWhat?").result == "1"
+
+
+def test_stop_in_the_first_moment_of_a_persons_cell_is_answered_too(kernel: KernelProcess) -> None:
+    for pause_s in (n / 2_000 for n in range(30)):
+        request = kernel.start("import time; time.sleep(0.05)")
+        time.sleep(pause_s)
+        kernel.manager.interrupt_kernel()
+
+        assert kernel.finish(request).ename in ("KeyboardInterrupt", "")  # "": it came before the kernel had begun
 
 
 def test_max_seconds_ends_a_spinning_cell(kernel: KernelProcess) -> None:

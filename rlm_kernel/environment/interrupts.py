@@ -75,6 +75,45 @@ def stoppable(future: asyncio.Future[Any], stop: Callable[[], None]) -> Iterator
             signal.signal(signal.SIGINT, _before)
 
 
+RETRY_S = 0.05
+
+
+class Patience:
+    """
+    A SIGINT handler for the whole of a request: it raises in user code, and elsewhere tries again a moment later.
+
+    ipykernel's own raises wherever it is; between two requests' worth of bookkeeping that loses the reply, and a
+    client that waits for it waits for ever. `over` ends the trying.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if frame is not None and frame.f_code.co_name != "run_code" and (in_user_code(frame) or _in_hook(frame)):
+            raise KeyboardInterrupt
+        threading.Timer(RETRY_S, self._again).start()
+
+    def over(self) -> None:
+        with self._lock:
+            self._over = True
+
+    def _again(self) -> None:
+        with self._lock:
+            if not self._over:
+                interrupt_main_thread()
+
+
+def _in_hook(frame: FrameType | None) -> bool:
+    """In what IPython calls around a cell: open figures are drawn there, and that may take long."""
+    while frame is not None:
+        if frame.f_code.co_name == "trigger" and frame.f_code.co_filename.endswith("events.py"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _interrupt(loop: asyncio.AbstractEventLoop, frame: FrameType | None) -> None:
     if not any(entry.heard for entry in _waiting):
         threading.Thread(target=_send_again, name="rlm-interrupt", daemon=True).start()
