@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.common import kernel, report, script
 from rlm_kernel.prompts import COMPLETION_SYSTEM
 
-CALLS, LATENCY_S, ROUNDS = 200, 0.1, 9
+CALLS, LATENCY_S, ROUNDS = 200, 0.1, 15
 MODEL = "openai/test-model"
 
 

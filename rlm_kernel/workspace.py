@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rlm_kernel.lm import LanguageModel
     from rlm_kernel.runner import Runner
+    from rlm_kernel.runner.agent import Agent, Results
     from rlm_kernel.runner.run import Door
     from rlm_kernel.trace.tree import Tree
     from rlm_kernel.values import Ending, Run
@@ -96,14 +97,15 @@ class Workspace:
             if runner is not None:
                 runner.stop()
 
-    def ask_as_person(self, prompts: Sequence[str], model: str | None) -> Future[list[object]]:
+    def ask_as_person(self, prompts: Sequence[str], model: str | None) -> tuple[Agent, Future[Results]]:
         """For a person's own cell, which is a run from its first question to its end, and its threads' last answer."""
         with self._lock:
             if self._asking is None:
                 runner = self.runner(self.settings.replaced(), "cell")
                 runner.open(self._cell)
                 self._asking = runner
-            return self._asking.agent.start(prompts, model)
+            agent = self._asking.agent
+            return agent, agent.start(prompts, model)
 
     def end_of_cell(self, result: Any) -> None:
         """The person's cell is over, and with it the run that its `llm_query` began, once its threads are answered."""
@@ -137,10 +139,12 @@ class Person:
     def query(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
         from rlm_kernel.lm import thread
 
-        return thread.wait(self._workspace.ask_as_person(prompts, model))
+        agent, future = self._workspace.ask_as_person(prompts, model)
+        return agent.settled(thread.wait(future))
 
     async def aquery(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
-        return await asyncio.wrap_future(self._workspace.ask_as_person(prompts, model))
+        agent, future = self._workspace.ask_as_person(prompts, model)
+        return agent.settled(await asyncio.wrap_future(future))
 
     def show_variables(self) -> str:
         from rlm_kernel.runner import list_variables

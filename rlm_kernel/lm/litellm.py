@@ -45,13 +45,16 @@ class LiteLLMModel:
         self.name = name
         self._timeout_s = timeout_s
         self._litellm: Any = None
+        self._preparing: asyncio.Task[None] | None = None
         self._options: dict[str, Any] = {}
         self._price: Price | None = None
 
     async def prepare(self) -> None:
         """UsageError for an unknown provider, ModelError of kind `key` where a key is needed and absent."""
         if self._litellm is None:
-            await asyncio.to_thread(self._prepare)
+            if self._preparing is None or self._preparing.done():
+                self._preparing = asyncio.create_task(asyncio.to_thread(self._prepare))
+            await asyncio.shield(self._preparing)  # one for all: the calls of a first batch come together
 
     def price(self) -> Price | None:
         return self._price

@@ -7,6 +7,7 @@ import copy
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlm_kernel.errors import LimitExceeded, ModelError, RLMError
@@ -20,6 +21,15 @@ from rlm_kernel.values import Message, Request, messages_sha
 
 if TYPE_CHECKING:
     import concurrent.futures
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """In the order of the prompts: a text each, or the error in its place."""
+
+    values: list[object]
+    written: int
+    """The journal's number of the last of them."""
 
 
 class Agent:
@@ -53,20 +63,25 @@ class Agent:
         return caller
 
     def query(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
-        return thread.wait(self.start(prompts, model))
+        return self.settled(thread.wait(self.start(prompts, model)))
 
     async def aquery(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
-        return await asyncio.wrap_future(self.start(prompts, model))
+        return self.settled(await asyncio.wrap_future(self.start(prompts, model)))
 
     def show_variables(self) -> str:
         return list_variables(self.namespace) or "(no variables yet)"
 
-    def start(self, prompts: Sequence[str], model: str | None) -> concurrent.futures.Future[list[object]]:
-        """Asks, and does not wait."""
+    def settled(self, came: Results) -> list[object]:
+        """The results, now on disk. Not left to the loop thread, which still has litellm's work for them to do."""
+        self._recorder.sync(came.written)
+        return came.values
+
+    def start(self, prompts: Sequence[str], model: str | None) -> concurrent.futures.Future[Results]:
+        """Asks, and does not wait. Hand to `settled` what comes."""
         return self._calls.start(self._complete_all(prompts, self._model(model), self._step))
 
-    async def _complete_all(self, prompts: Sequence[str], model: LanguageModel, step: int | None) -> list[object]:
-        """Results in order. All intents are on disk before the first is sent, all results before any is used."""
+    async def _complete_all(self, prompts: Sequence[str], model: LanguageModel, step: int | None) -> Results:
+        """All intents are on disk before the first is sent."""
         requests = [
             Request(
                 (Message("system", COMPLETION_SYSTEM), Message("user", self._sendable(prompt))),
@@ -77,7 +92,7 @@ class Agent:
             for prompt in prompts
         ]
         if not requests:
-            return []
+            return Results([], 0)
         intents = [
             events.CallStarted(
                 agent=self.id,
@@ -97,8 +112,7 @@ class Agent:
                 self._failed(request, step, stop)
             raise
         results = await asyncio.gather(*(self._complete(request, model, step) for request in requests))
-        await self._recorder.on_disk(max(written for written, _ in results))
-        return [result for _, result in results]
+        return Results([result for _, result in results], max(written for written, _ in results))
 
     async def _complete(self, request: Request, model: LanguageModel, step: int | None) -> tuple[int, object]:
         """The journal's number of its last event, and the text or the error."""

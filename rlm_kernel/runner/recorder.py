@@ -42,12 +42,12 @@ class Recorder:
         self._on_change()
         return seq
 
-    def sync(self) -> None:
-        """Everything recorded so far is on disk when it returns (0.5 to 2 ms)."""
-        self._journal.sync()
+    def sync(self, seq: int | None = None) -> None:
+        """What is recorded, up to that number or so far, is on disk when it returns (0.5 to 2 ms)."""
+        self._journal.sync(seq)
 
     async def on_disk(self, seq: int) -> None:
-        """The same for coroutines of one loop, of which any number share one write."""
+        """The same for coroutines of the loop thread, of which any number share one write."""
         while self._on_disk < seq:
             if self._syncing is None:
                 self._syncing = asyncio.ensure_future(self._write_through(seq))
