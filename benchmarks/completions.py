@@ -21,9 +21,9 @@ MODEL = "openai/test-model"
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
+def server(*options: str) -> Iterator[str]:
     """In a process of its own, so that it takes no turn from the kernel's interpreter."""
-    command = [sys.executable, "-m", "tests.openai_server", "--latency-s", str(LATENCY_S), "--port", "0"]
+    command = [sys.executable, "-m", "tests.openai_server", "--latency-s", str(LATENCY_S), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -82,10 +82,10 @@ asyncio.run(go())
 
 
 @contextlib.contextmanager
-def bare(url: str, parallel: int) -> Iterator[Callable[[], float]]:
+def bare(url: str, parallel: int, calls: int = CALLS) -> Iterator[Callable[[], float]]:
     """The same with litellm alone, in a process of its own."""
     environ = {**os.environ, "OPENAI_API_BASE": url, "OPENAI_API_KEY": "not-a-key"}
-    command = [sys.executable, "-c", BARE, MODEL, str(CALLS), str(parallel), COMPLETION_SYSTEM]
+    command = [sys.executable, "-c", BARE, MODEL, str(calls), str(parallel), COMPLETION_SYSTEM]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True) as process:
         stdin, stdout = process.stdin, process.stdout
         assert stdin is not None

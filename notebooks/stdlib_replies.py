@@ -209,12 +209,10 @@ FINAL(report)
 ```
 """
 
-REPLIES = [reply.strip() for reply in (LOOK, COLLECT, RANK_WRONGLY, RANK, EXPLAIN, ANSWER)]
-
 
 def explain(request: Request) -> str:
     """Stands in for a model's words. It knows no function: all that it says of one, it reads in the prompt."""
-    prompt = request.messages[-1].content
+    prompt, _, _ = request.messages[-1].content.partition("\n\n# What `context` is\n\n")
     head, _, docstring = prompt.partition("\nDocstring:\n")
     told = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
     name = told["Signature"].partition("(")[0]
@@ -229,4 +227,7 @@ def explain(request: Request) -> str:
     )
 
 
-COMPLETIONS = [explain]
+REPLIES = [
+    *(reply.strip() for reply in (LOOK, COLLECT, RANK_WRONGLY, RANK, EXPLAIN, ANSWER)),
+    {"when": lambda request: request.agent == "0.1", "reply": explain},  # the sub-agent that `llm_query` asks
+]

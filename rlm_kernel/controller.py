@@ -11,6 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from rlm_kernel import preview, prompts
+from rlm_kernel.errors import SchemaMismatch
 from rlm_kernel.parsing import parse
 from rlm_kernel.values import CellResult, Ending, Message, Remaining, Reply
 
@@ -69,12 +70,18 @@ def control(briefing: prompts.Briefing) -> Generator[Ask | RunCell, Reply | Obse
         parsed = parse(reply.text, cut_off=cut_off)
         messages.append(Message("assistant", _kept(reply.text)))
         if parsed.code is None:
+            feedback = prompts.CUT_OFF if cut_off else prompts.NO_BLOCK if parsed.answer_text else prompts.EMPTY
+            why = "held no code block to run"
             if parsed.answer_text and briefing.may_answer_in_text and not looked and not cut_off:
-                return Outcome("text", parsed.answer_text)
+                try:
+                    value = parsed.answer_text if briefing.read is None else briefing.read(parsed.answer_text)
+                except SchemaMismatch as mismatch:
+                    feedback, why = prompts.mismatch(str(mismatch)), "had not the form that was asked for"
+                else:
+                    return Outcome("text", value)
             strikes += 1
             if strikes == STRIKES:
-                return Outcome("no_answer", message=f"{STRIKES} replies in a row held no code block to run")
-            feedback = prompts.CUT_OFF if cut_off else prompts.NO_BLOCK if parsed.answer_text else prompts.EMPTY
+                return Outcome("no_answer", message=f"{STRIKES} replies in a row {why}")
             messages.append(Message("user", feedback))
             continue
         strikes = 0

@@ -6,6 +6,8 @@ Everything that goes wrong here, sorted by who acts next.
     ├── ModelError         the operator: a provider refused, failed or could not be reached
     ├── LimitExceeded      nobody: a limit did its work; `.limit`, `.used`, `.allowed`
     ├── NoAnswer           the person: the model never wrote a cell or an answer
+    ├── SchemaMismatch     the model: its answer has not the form that was asked for; the message says where
+    ├── WorkerEnded        nobody: the worker process of a sub-agent ended, by its own doing or the system's
     ├── RunInterrupted     nobody: Stop was pressed
     └── TraceError         the person: a journal or a notebook cannot be written or read
 
@@ -16,6 +18,8 @@ What a model's own code raises is none of these; that is a value, `CellResult.er
 
 from __future__ import annotations
 
+from typing import Self
+
 from rlm_kernel.values import Attempt, Final, Run
 
 
@@ -23,6 +27,15 @@ class RLMError(Exception):
     """Base of all. `run` holds what was reached, where a run had begun."""
 
     run: Run | None = None
+    agent: str | None = None
+    """The sub-agent that ended with it; its id stands at the head of the message too."""
+
+    def of(self, agent: str) -> Self:
+        """The same error, as the caller of that sub-agent gets it."""
+        if self.agent is None:
+            self.agent = agent
+            self.args = (f"agent {agent}: {self}", *self.args[1:])
+        return self
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback: the frames would be ours, and the reader cannot mend those."""
@@ -61,6 +74,14 @@ class LimitExceeded(RLMError):
 
 
 class NoAnswer(RLMError):
+    pass
+
+
+class SchemaMismatch(RLMError, ValueError):
+    pass
+
+
+class WorkerEnded(RLMError):
     pass
 
 

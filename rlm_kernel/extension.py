@@ -35,7 +35,7 @@ class Shell(routing.RoutedShell):
         fill(self)
 
     async def run_cell_async(self, raw_cell: str, *args: Any, **kwargs: Any) -> Any:
-        result = await super().run_cell_async(raw_cell, *args, **kwargs)  # type: ignore[misc]
+        result = await super().run_cell_async(raw_cell, *args, **kwargs)
         if isinstance(result.error_in_exec, FinalAnswer):
             if (sink := SINK.get()) is not None:
                 sink.final = result.error_in_exec.final  # a cell within a model's cell: that one ends the run
@@ -75,6 +75,11 @@ def _register_magics(shell: Any) -> None:
         return shell.find_cell_magic("rlm")(line, body)
 
     @no_var_expand
+    def agent(line: str, body: str) -> Any:
+        become_real()
+        return shell.find_cell_magic("agent")(line, body)
+
+    @no_var_expand
     def plain(line: str) -> Any:
         become_real()
         return shell.find_line_magic("rlm")(line)
@@ -85,21 +90,24 @@ def _register_magics(shell: Any) -> None:
         shell.register_magics(RLMMagics(shell))
 
     shell.register_magic_function(cell, "cell", "rlm")
+    shell.register_magic_function(agent, "cell", "agent")
     shell.register_magic_function(plain, "line", "rlm")
 
 
-_AROUND = re.compile(r"get_ipython\(\)\.run_cell_magic\('(time|timeit|capture|prun)', .*?, ['\"]%%rlm\b")
+_AWAITED = ("get_ipython().run_cell_magic('rlm',", "get_ipython().run_cell_magic('agent',")
+_AROUND = re.compile(r"get_ipython\(\)\.run_cell_magic\('(time|timeit|capture|prun)', .*?, ['\"]%%(rlm|agent)\b")
 
 
 def await_rlm(lines: list[str]) -> list[str]:
     """
-    IPython awaits no magic; `%%rlm` has to be, so that the loop stays free for Stop, comms and subshells.
+    IPython awaits no magic; ours have to be, so that the loop stays free for Stop, comms and subshells.
 
     A magic around it would not await it either. That is said here, where the cell is still text.
     """
     if lines and (around := _AROUND.match(lines[0])):
-        raise UsageError(f"%%{around[1]} cannot stand above %%rlm: %rlm usage has the times, -q shows the answer only")
-    if lines and lines[0].startswith("get_ipython().run_cell_magic('rlm',"):
+        mend = "%rlm usage has the times, -q shows the answer only" if around[2] == "rlm" else "put it inside the cell"
+        raise UsageError(f"%%{around[1]} cannot stand above %%{around[2]}: {mend}")
+    if lines and lines[0].startswith(_AWAITED):
         return ["await " + lines[0], *lines[1:]]
     return lines
 

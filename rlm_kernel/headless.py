@@ -19,28 +19,44 @@ from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import resolve
 from rlm_kernel.namespace import lend
 from rlm_kernel.runner import Runner
+from rlm_kernel.schema import Schema
 from rlm_kernel.settings import RLM
 from rlm_kernel.store import Store
 from rlm_kernel.values import Run
 
 
-def run(question: str, context: object = None, *, model: str | None = None, quiet: bool = True, **settings: Any) -> Run:
+def run(
+    question: str,
+    context: object = None,
+    *,
+    model: str | None = None,
+    schema: object = None,
+    quiet: bool = True,
+    **settings: Any,
+) -> Run:
     """
     Ask `question` about `context`, which is handed over by reference, and wait for the answer.
 
-    `settings` are those of `%config RLM`: `max_steps=10`, `max_cost_usd=None`, `trace_dir="..."`. With `quiet=False`
-    what the model's cells print is shown. Raises UsageError, ModelError, LimitExceeded, NoAnswer or RunInterrupted;
-    each but the first has what was reached as its `run`.
+    `schema` is the form of the answer, a type or a JSON Schema as a dict. `settings` are those of `%config RLM`:
+    `max_steps=10`, `max_cost_usd=None`, `trace_dir="..."`. With `quiet=False` what the model's cells print is shown.
+    Raises UsageError, ModelError, LimitExceeded, NoAnswer or RunInterrupted; each but the first has what was reached
+    as its `run`.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(arun(question, context, model=model, quiet=quiet, **settings))
+        return asyncio.run(arun(question, context, model=model, schema=schema, quiet=quiet, **settings))
     raise UsageError("an event loop is running here already: use `await rlm_kernel.arun(...)`, or a %%rlm cell")
 
 
 async def arun(
-    question: str, context: object = None, *, model: str | None = None, quiet: bool = True, **settings: Any
+    question: str,
+    context: object = None,
+    *,
+    model: str | None = None,
+    schema: object = None,
+    quiet: bool = True,
+    **settings: Any,
 ) -> Run:
     """`run` for code that awaits. The model's cells run on this thread, in a namespace of their own."""
     if not question.strip():
@@ -49,20 +65,24 @@ async def arun(
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__, "display": display}
     namespace["context"] = Store() if context is None else context
     lend(namespace)
-    runner = Runner(
-        lambda name: resolve(name or chosen.model, timeout_s=chosen.timeout_s),
-        namespace,
-        limits=chosen.limits(),
-        folder=chosen.trace_path,
-        door="python",
-        max_parallel=chosen.max_parallel,
-    )
+    form = None if schema is None else Schema(schema)
     task = asyncio.current_task()
     assert task is not None
-    with _shell() as shell, stoppable(task, runner.stop):
-        routing.install(shell)
-        with shell.builtin_trap:
-            return await runner.run(question, shell=shell, frontend=not quiet)
+    with _shell() as shell:
+        runner = Runner(
+            lambda name: resolve(name or chosen.model, timeout_s=chosen.timeout_s),
+            namespace,
+            shell=shell,
+            limits=chosen.limits(),
+            folder=chosen.trace_path,
+            door="python",
+            policy=chosen.policy(),
+            schema=form,
+        )
+        with stoppable(task, runner.stop):
+            routing.install(shell)
+            with shell.builtin_trap:
+                return await runner.run(question, frontend=not quiet)
 
 
 _made: InteractiveShell | None = None

@@ -20,10 +20,21 @@ from rlm_kernel.errors import RLMError, UsageError
 from rlm_kernel.limits import Limits
 from rlm_kernel.live import LiveView
 from rlm_kernel.runner import HIDDEN, brief
-from rlm_kernel.trace import notebook, views
-from rlm_kernel.workspace import Workspace
+from rlm_kernel.schema import Schema
+from rlm_kernel.trace import views
+from rlm_kernel.trace.file import may_replace, write
+from rlm_kernel.workspace import Workspace, step_into
 
-LIMITS = ("max_steps", "max_calls", "max_tokens", "max_cost_usd", "max_seconds", "max_output_chars", "max_reply_tokens")
+LIMITS = (
+    "max_steps",
+    "max_depth",
+    "max_calls",
+    "max_tokens",
+    "max_cost_usd",
+    "max_seconds",
+    "max_output_chars",
+    "max_reply_tokens",
+)
 
 SMALL_CHARS = 500
 """A value whose text is at most this long is filled into a question; a larger one is named."""
@@ -38,12 +49,15 @@ class RLMMagics(Magics):
     @argument("-c", "--context", action="append", help="an expression, or the path of a file or folder, for `context`")
     @argument("-o", "--output", metavar="VAR", help="the variable that gets the answer")
     @argument("--max-steps", help="replies of the model")
+    @argument("--max-depth", help="levels of sub-agents below the first agent")
     @argument("--max-calls", help="model calls in the whole run")
     @argument("--max-tokens", help="tokens of the whole run")
     @argument("--max-cost-usd", help="US dollars of the whole run")
     @argument("--max-seconds", help="seconds of the whole run")
     @argument("--max-output-chars", help="characters of a cell's outputs that the model sees")
     @argument("--max-reply-tokens", help="tokens of one reply")
+    @argument("--models", help="a model for each depth, with commas between")
+    @argument("--schema", metavar="EXPR", help="the form of the answer: list[str], a pydantic model, a JSON Schema")
     @argument("--dry-run", action="store_true", help="show the first request and send nothing")
     @argument("-q", "--quiet", action="store_true", help="show the answer and nothing else")
     @no_var_expand
@@ -69,13 +83,14 @@ class RLMMagics(Magics):
         settings = workspace.settings.replaced(**_given(options))
         if options.context:
             namespace["context"] = _context(options.context, namespace)
+        schema = None if options.schema is None else _schema(options.schema, namespace)
         if options.dry_run:
-            _dry_run(question, namespace, settings.limits())
+            _dry_run(question, namespace, settings.limits(), schema)
             return None
         view = LiveView(live=settings.live and not options.quiet)
-        runner = view.runner = workspace.active = workspace.runner(settings, "magic", view.poke)
+        runner = view.runner = workspace.active = workspace.runner(settings, "magic", view.poke, schema)
         try:
-            workspace.last_run = run = await runner.run(question, shell=self.shell, frontend=not options.quiet)
+            workspace.last_run = run = await runner.run(question, frontend=not options.quiet)
         except RLMError as error:
             workspace.last_run = error.run
             raise error from None
@@ -88,14 +103,28 @@ class RLMMagics(Magics):
         RENDER.set(lambda value: preview.render(value, show=repr_within))
         return run.answer
 
+    @no_var_expand
+    @cell_magic
+    async def agent(self, line: str, cell: str) -> object:
+        """`%%agent 0.2` runs the cell in the namespace that this sub-agent of the last run has left."""
+        workspace = Workspace.of(self.shell)
+        if workspace.last is None:
+            raise UsageError("no run yet: ask in a cell that begins with %%rlm")
+        found = workspace.last.agents.get(line.strip())
+        if found is None:
+            known = ", ".join(list(workspace.last.agents)[:20])
+            raise UsageError(f"%%agent {line.strip()}: the last run has the agents {known}; see %rlm agents")
+        return await step_into(workspace, found, cell)
+
     @line_magic("rlm")  # type: ignore[arg-type]
     @no_var_expand
     def tell(self, line: str) -> None:
-        """%rlm [status | trace [FILE] | prompt [STEP] | usage | runs | doctor]"""
+        """%rlm [status | agents | trace [FILE] | prompt [STEP | AGENT STEP] | usage | runs | doctor]"""
         workspace = Workspace.of(self.shell)
         name, *arguments = line.split() or ["status"]
         commands = {
             "status": self._status,
+            "agents": self._agents,
             "trace": self._trace,
             "prompt": self._prompt,
             "usage": self._usage,
@@ -121,15 +150,18 @@ class RLMMagics(Magics):
         if workspace.last_run is not None:
             print(f"last     {workspace.last_run!r}")
 
+    def _agents(self, workspace: Workspace) -> None:
+        display(views.agents_bundle(workspace.tree), raw=True)
+
     def _trace(self, workspace: Workspace, file: str = "", *rest: str) -> None:
         tree, run = workspace.tree, workspace.last_run
         if file:
             path = Path(file).expanduser()
             if rest or path.suffix != ".ipynb":
                 raise UsageError("%rlm trace takes the name of one file that ends in .ipynb, or nothing")
-            if not notebook.may_replace(path):
+            if not may_replace(path):
                 raise UsageError(f"{path} exists and is no trace: give another name, or remove it first")
-            notebook.write(tree, path)
+            write(tree, path)
             display(FileLink(path))
             return
         display(views.bundle(tree), raw=True)
@@ -139,13 +171,16 @@ class RLMMagics(Magics):
             # JupyterLab hides the folder of the traces, and refuses to open what is in it.
             print("To open it in JupyterLab, write it to a file of your own: %rlm trace NAME.ipynb")
 
-    def _prompt(self, workspace: Workspace, step: str = "", *rest: str) -> None:
-        root = workspace.tree.root
-        if root is None or not root.steps:
-            raise UsageError("the last run asked nothing")
-        if rest or (step and not step.isdigit()):
-            raise UsageError("%rlm prompt takes the number of a step, or nothing for the last")
-        for message in root.messages(int(step) if step else root.steps[-1].number):
+    def _prompt(self, workspace: Workspace, *words: str) -> None:
+        tree = workspace.tree
+        agent = tree.root
+        if words and words[0] in tree.agents and (len(words) == 2 or "." in words[0]):
+            agent, words = tree.agents[words[0]], words[1:]
+        if len(words) > 1 or (words and not words[0].isdigit()):
+            raise UsageError("%rlm prompt takes the number of a step, an agent's id before it, or nothing for the last")
+        if agent is None or not agent.steps:
+            raise UsageError("the last run asked nothing" if agent is None else f"agent {agent.id} asked nothing")
+        for message in agent.messages(int(words[0]) if words else agent.steps[-1].number):
             print(f"----- {message.role}\n{message.content}\n")
 
     def _usage(self, workspace: Workspace) -> None:
@@ -212,7 +247,7 @@ def _unquoted(word: str) -> str:
 
 
 def _given(options: Namespace) -> dict[str, object]:
-    return {name: value for name in ("model", *LIMITS) if (value := getattr(options, name)) is not None}
+    return {name: value for name in ("model", "models", *LIMITS) if (value := getattr(options, name)) is not None}
 
 
 def _context(sources: list[str], namespace: dict[str, Any]) -> object:
@@ -232,6 +267,14 @@ def _context(sources: list[str], namespace: dict[str, Any]) -> object:
         ) from None
 
 
-def _dry_run(question: str, namespace: dict[str, Any], limits: Limits) -> None:
-    briefing = brief(question, namespace, limits, Redactor())
+def _schema(source: str, namespace: dict[str, Any]) -> Schema:
+    try:
+        form = eval(source, namespace)
+    except Exception as error:
+        raise UsageError(f"--schema {source}: as an expression it raises {type(error).__name__}: {error}") from None
+    return Schema(form)
+
+
+def _dry_run(question: str, namespace: dict[str, Any], limits: Limits, schema: Schema | None) -> None:
+    briefing = brief(question, namespace, limits, Redactor(), schema)
     print(f"----- system\n{prompts.SYSTEM}\n\n----- user\n{prompts.first_message(briefing)}")

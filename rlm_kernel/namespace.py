@@ -1,5 +1,5 @@
 """
-The names that are lent to every namespace: `llm_query` and its kin, `FINAL` and its kin, `SHOW_VARS`.
+The names that are lent to every namespace: `llm_query` and its kin, `FINAL` and its kin, `budget`, `SHOW_VARS`.
 
 The same function objects stand in every namespace. Who is calling is a context variable, set by whoever runs the
 cell, so that a thread that the cell starts is the same caller. What a query does is the caller's business.
@@ -7,13 +7,15 @@ cell, so that a thread that the cell starts is the same caller. What a query doe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, Unpack
 
+from rlm_kernel import queries
 from rlm_kernel.errors import FinalAnswer, UsageError
+from rlm_kernel.queries import Failed, Options, Query
 from rlm_kernel.store import Store
-from rlm_kernel.values import Final
+from rlm_kernel.values import Final, Remaining
 
 
 class Caller(Protocol):
@@ -21,12 +23,17 @@ class Caller(Protocol):
 
     namespace: dict[str, Any]
 
-    def query(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
-        """One result or exception for each prompt, in their order. Blocks; Stop gets through."""
+    def query(self, queries: Sequence[Query]) -> list[object]:
+        """One result or `Failed` for each, in their order. Blocks; Stop gets through."""
 
-    def aquery(self, prompts: Sequence[str], *, model: str | None) -> Awaitable[list[object]]: ...
+    def aquery(self, queries: Sequence[Query]) -> Awaitable[list[object]]: ...
+
+    def accept(self, answer: object) -> object:
+        """The answer as it may be handed over. Raises SchemaMismatch where it has not the form that was asked for."""
 
     def show_variables(self) -> str: ...
+
+    def remaining(self) -> Remaining: ...
 
 
 CALLER: ContextVar[Caller | None] = ContextVar("rlm_caller", default=None)
@@ -40,49 +47,58 @@ def set_outside_caller(find: Callable[[], Caller]) -> None:
     _outside = find
 
 
-_ABSENT: Any = object()
-
-
-def llm_query(prompt: str, context: object = _ABSENT, *, model: str | None = None) -> str:
+def llm_query(prompt: str, context: object = None, **options: Unpack[Options]) -> Any:
     """
-    Ask a language model one question and get its text.
+    Ask a sub-agent, and get the very object that it passes to FINAL.
 
-    The model sees the prompt and nothing else: here, at the deepest level, a `context` is a UsageError. Raises
-    ModelError where the model cannot be reached, LimitExceeded where the run's budget is spent.
+    It has a namespace of its own, in which `context` is the object given here, by reference. Without a context it may
+    answer in plain text. At the deepest level (`max_depth`) there is one plain completion instead, whose answer is
+    text, or with a schema what the text holds; a `context` or `tools` there is a UsageError.
+
+    Options:
+        model           another model than the one that is set for this depth
+        schema          the form of the answer: a type, or a JSON Schema as a dict
+        tools           functions that stand in the sub-agent's namespace under their names; a list, or a dict
+        isolation       "process" runs its cells in a worker process, "thread" in this one
+        max_steps, max_calls, max_tokens, max_cost_usd, max_seconds     what is left of the caller's holds besides
+
+    Raises ModelError, LimitExceeded, NoAnswer or RunInterrupted, with the sub-agent's id. Where a limit ended it and
+    it had set a variable `answer`, that is returned, with a warning.
     """
-    _no_context(context)
-    (answer,) = _caller().query(_prompts([prompt]), model=model)
-    return _or_raise(answer)
+    return _or_raise(*_caller().query(queries.one(prompt, context, options)))
 
 
 def llm_query_batched(
-    prompts: Sequence[str],
-    contexts: object = _ABSENT,
+    prompts: Iterable[str],
+    contexts: Iterable[object] | None = None,
     *,
-    model: str | None = None,
     return_exceptions: bool = False,
-) -> list[str | Exception]:
+    **options: Unpack[Options],
+) -> list[Any]:
     """
-    Ask many questions at once, answers in the order of the questions.
+    `llm_query` for many prompts at once, each with its context, answers in the order of the prompts.
 
     Where some fail, the others are not lost: with `return_exceptions=True` each failure stands in its place;
     otherwise the first is raised, with every result in its `results`.
     """
-    _no_context(contexts)
-    answers = _caller().query(_prompts(prompts), model=model)
+    answers = _caller().query(queries.many(prompts, contexts, options))
+    values = [answer.error if isinstance(answer, Failed) else answer for answer in answers]
     if not return_exceptions:
         for answer in answers:
-            if isinstance(answer, BaseException):
-                answer.results = answers  # type: ignore[attr-defined]
-                raise answer from None
-    return answers  # type: ignore[return-value]
+            if isinstance(answer, Failed):
+                answer.error.results = values  # type: ignore[attr-defined]
+                raise answer.error from None
+    return values
 
 
-async def allm_query(prompt: str, context: object = _ABSENT, *, model: str | None = None) -> str:
+async def allm_query(prompt: str, context: object = None, **options: Unpack[Options]) -> Any:
     """`llm_query` for cells that await; `asyncio.gather` over many of them runs them in parallel."""
-    _no_context(context)
-    (answer,) = await _caller().aquery(_prompts([prompt]), model=model)
-    return _or_raise(answer)
+    return _or_raise(*await _caller().aquery(queries.one(prompt, context, options)))
+
+
+def budget() -> Remaining:
+    """What is left of the limits that are set, for the agent that asks; None where there is no limit."""
+    return _caller().remaining()
 
 
 def FINAL(value: object, *, literal: bool = False) -> NoReturn:
@@ -92,17 +108,19 @@ def FINAL(value: object, *, literal: bool = False) -> NoReturn:
     A string that is exactly the name of a variable, or a key of a store in `context`, stands for what it names;
     `literal=True` returns the string itself.
     """
-    if isinstance(value, str) and not literal and (found := _named(value)):
-        raise FinalAnswer(Final(found[0], value))
-    raise FinalAnswer(Final(value))
+    caller = _caller()
+    if isinstance(value, str) and not literal and (found := _named(caller, value)):
+        raise FinalAnswer(Final(caller.accept(found[0]), value))
+    raise FinalAnswer(Final(caller.accept(value)))
 
 
 def FINAL_VAR(name: str) -> NoReturn:
     """End here with the object that the variable `name` holds."""
-    found = _named(name) if isinstance(name, str) else None
+    caller = _caller()
+    found = _named(caller, name) if isinstance(name, str) else None
     if found is None:
         raise NameError(f"FINAL_VAR takes the name of a variable as a string; there is none called {name!r}"[:300])
-    raise FinalAnswer(Final(found[0], name))
+    raise FinalAnswer(Final(caller.accept(found[0]), name))
 
 
 def SHOW_VARS() -> str:
@@ -123,6 +141,7 @@ LENT: dict[str, Any] = {
     "allm_query": allm_query,
     "rlm_query": llm_query,
     "rlm_query_batched": llm_query_batched,
+    "budget": budget,
     "FINAL": FINAL,
     "FINAL_VAR": FINAL_VAR,
     "SHOW_VARS": SHOW_VARS,
@@ -151,34 +170,16 @@ def _caller() -> Caller:
     return _outside()
 
 
-def _named(name: str) -> tuple[object] | None:
-    namespace = _caller().namespace
-    context = namespace.get("context")
+def _named(caller: Caller, name: str) -> tuple[object] | None:
+    context = caller.namespace.get("context")
     if isinstance(context, Store) and name in context:
         return (context[name],)
-    if name.isidentifier() and name not in LENT and name in namespace:
-        return (namespace[name],)
+    if name.isidentifier() and name not in LENT and name in caller.namespace:
+        return (caller.namespace[name],)
     return None
 
 
-def _no_context(context: object) -> None:
-    if context is not _ABSENT:
-        raise UsageError("llm_query takes only a prompt here: put the text that the model must see into the prompt")
-
-
-def _prompts(prompts: Sequence[str]) -> list[str]:
-    if isinstance(prompts, str | bytes) or not hasattr(prompts, "__iter__"):
-        raise TypeError("llm_query_batched takes a list of prompts; for one prompt there is llm_query(prompt)")
-    checked = list(prompts)
-    for prompt in checked:
-        if not isinstance(prompt, str):
-            raise TypeError(f"a prompt is a string, not {type(prompt).__name__}; put what is needed into the text")
-        if not prompt.strip():
-            raise ValueError("the prompt is empty")
-    return checked
-
-
-def _or_raise(answer: object) -> str:
-    if isinstance(answer, BaseException):
-        raise answer from None
-    return answer  # type: ignore[return-value]
+def _or_raise(answer: object) -> Any:
+    if isinstance(answer, Failed):
+        raise answer.error from None
+    return answer

@@ -7,7 +7,8 @@ serves it. What is particular stands in the first user message; what changes, in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from rlm_kernel.limits import Limits
 from rlm_kernel.values import Remaining
@@ -31,9 +32,9 @@ cell calls FINAL. Write exactly one block in a reply. If you write several, only
 ones were written before you had seen its output. Blocks tagged repl, python, py or ipython run; blocks with another \
 tag, or none, do not.
 
-The namespace is shared with a person. Variables that they made are there for you, and what you make stays for them, so \
-give good names and leave their variables as they are. Everything of a notebook works: imports, top-level await, \
-%magics, !shell commands, figures, data frames. The value of the last line is shown without print. What a child process \
+Whose namespace it is, your first message says. Where it is shared with a person, the variables that they made are \
+there for you, and what you make stays for them, so give good names and leave their variables as they are. Everything of \
+a notebook works: imports, top-level await, %magics, !shell commands, figures, data frames. The value of the last line is shown without print. What a child process \
 prints by itself you do not see: use !command, or subprocess with capture_output=True. The cells are run, \
 not read: a mistake costs you one step and nothing else, and what the cell had done before the error remains. There is \
 nobody to answer input().
@@ -50,17 +51,28 @@ text. It is handed over as it is, by reference, whatever its size. Nothing after
 name of one of your variables stands for that variable, so that FINAL("report") and FINAL(report) are the same; \
 FINAL(text, literal=True) returns a string as it is. FINAL_VAR("report") says the same more plainly.
 
-`llm_query(prompt)` asks a language model and returns its answer as a str. That model sees your prompt and nothing else: \
-no variables, no files, no history. Put into the prompt, by code, the piece of data it needs, and say in which form you \
-want the answer. Use it for what code cannot do: to judge, to summarise, to classify, to extract from loose prose, to \
-explain. Use code for what code can do: to count, to sort, to search, to join, to do arithmetic. Code is exact and \
-costs nothing.
+`llm_query` asks somebody else: a sub-agent or, at the deepest level, a plain completion. Your first message says, under \
+"At your level", which of the two it is where you are.
 
-`llm_query_batched(prompts)` asks many at once, in parallel, and returns the answers in the order of the prompts. It is \
-far quicker than a loop. If some fail, the rest is not lost: with return_exceptions=True each failure stands in its \
-place as an exception. `await allm_query(prompt)` is the same call for code that awaits, and works with asyncio.gather.
+A sub-agent is one like you, with a notebook of its own. `llm_query("Which clauses conflict?", context=clauses)` hands \
+it that very object as its `context`, whatever its size and without a token of it being read, and returns the very \
+object that it passes to FINAL: a list, a dict, a data frame. It sees nothing else of what you have, neither variables \
+nor history. So put into the prompt the whole question and in which form you want the answer, and into the context the \
+data. schema=list[str] (any type, or a JSON schema as a dict) holds it to a form; tools=[f, g] puts functions of yours \
+into its namespace. One that was given no context may answer at once in plain text, and then you get a str.
 
-`SHOW_VARS()` lists the variables that exist now, with their types and sizes.
+A plain completion sees your prompt and nothing else, takes no context and returns a str (with schema=, what the text \
+holds). Put into the prompt, by code, the piece of data that it needs.
+
+Use either for what code cannot do: to judge, to summarise, to classify, to extract from loose prose, to explain. Use \
+code for what code can do: to count, to sort, to search, to join, to do arithmetic. Code is exact and costs nothing.
+
+`llm_query_batched(prompts, contexts)` asks many at once, in parallel, and returns the answers in the order of the \
+prompts; the contexts, one for each prompt, are left out where there are none. It is far quicker than a loop. If some \
+fail, the rest is not lost: with return_exceptions=True each failure stands in its place as an exception. \
+`await allm_query(prompt, context=obj)` is the same call for code that awaits, and works with asyncio.gather.
+
+`budget()` says what is left to you of steps, calls, tokens, dollars, seconds and levels. `SHOW_VARS()` lists the variables that exist now, with their types and sizes.
 
 # How to do it well
 
@@ -68,7 +80,8 @@ place as an exception. `await allm_query(prompt)` is the same call for code that
 2. Break the question into parts that code can decide and parts that need a reader. For the second, cut the data into \
 pieces of some ten thousand characters along its own borders (files, chapters, records), ask for each piece in one \
 batch, and put the answers together by code.
-3. Keep intermediate results in variables and work on with them. Pass objects on by name. Never copy out by hand what a \
+3. Keep intermediate results in variables and work on with them. Pass objects on by name, to sub-agents too: what one \
+gives back can be the context of the next, and you need not look at it in between. Never copy out by hand what a \
 variable already holds: typing it again costs tokens and brings errors.
 4. Print little and to the point: counts, the first few items, the odd ones. You can always look at more, a slice at a \
 time. An output that was cut is still whole in the variable that made it.
@@ -107,11 +120,25 @@ class Briefing:
     variables: str | None
     """The person's variables, one line each; None where there are none."""
     limits: Limits = Limits()
+    depth: int = 0
+    own_limits: Mapping[str, float] = field(default_factory=dict)
+    """Those that its caller set for this one question."""
+    schema: str | None = None
+    """The form that the answer must have; None for any."""
+    read: Callable[[str], object] | None = None
+    """With a schema: what a plain text answer stands for. Raises SchemaMismatch."""
+    tools: str | None = None
+    """The functions that the caller lent, with signature and docstring."""
 
     @property
     def may_answer_in_text(self) -> bool:
         """Where there is nothing to look at, a plain text reply is an answer."""
         return self.context is None and self.variables is None
+
+    @property
+    def levels_below(self) -> int | None:
+        """Of sub-agents; None where there is no limit on them."""
+        return None if self.limits.max_depth is None else max(0, self.limits.max_depth - self.depth)
 
 
 def first_message(briefing: Briefing) -> str:
@@ -120,20 +147,50 @@ def first_message(briefing: Briefing) -> str:
         parts.append(f"# What `context` is\n\n{briefing.context}")
     else:
         parts.append("# What `context` is\n\nNothing was put into `context` for this question.")
+    if briefing.schema is not None:
+        parts.append(f"# The form of the answer\n\nFINAL takes only a value of this form: {briefing.schema}")
+    if briefing.tools is not None:
+        parts.append(f"# Functions that were lent to you\n\n{briefing.tools}")
     if briefing.variables is not None:
         parts.append(f"# Variables that exist already\n\n{briefing.variables}")
-    parts.append(
-        "# At your level\n\n"
-        "You are the first agent. `llm_query`, `llm_query_batched` and `allm_query` are plain completions here: they "
-        "take a prompt and return text; there is no `context` to pass to them."
-    )
-    if limits := _limits(briefing.limits):
+    parts.append(f"# At your level\n\n{_level(briefing)}")
+    if limits := _limits(briefing):
         parts.append(f"# Limits\n\n{limits}")
     if briefing.may_answer_in_text:
-        parts.append("If you can answer at once, without a cell, answer in plain text; that text is then the result.")
+        form = "" if briefing.schema is None else ", as JSON of the form above"
+        parts.append(
+            f"If you can answer at once, without a cell, answer in plain text{form}; that text is then the result."
+        )
     else:
         parts.append("Begin by looking at what you have, in one `repl` block.")
     return "\n\n".join(parts)
+
+
+def _level(briefing: Briefing) -> str:
+    if briefing.depth == 0:
+        who = "You are the first agent, and the namespace is shared with a person."
+    else:
+        who = (
+            "You are a sub-agent: another agent asked you this, and gets the object that you pass to FINAL. The "
+            "namespace is yours alone, and holds nothing of theirs but what this message names."
+        )
+    below = briefing.levels_below
+    if below == 0:
+        how = (
+            "`llm_query`, `llm_query_batched` and `allm_query` are plain completions here: they take a prompt and "
+            "return text; there is no `context` to pass to them."
+        )
+    else:
+        how = "`llm_query`, `llm_query_batched` and `allm_query` ask sub-agents here, and take a `context`. "
+        how += "Theirs are plain completions." if below == 1 else "Those can ask sub-agents of their own."
+    return f"{who} {how}"
+
+
+def completion(prompt: str, schema: str | None) -> str:
+    """The one message of a plain completion."""
+    if schema is None:
+        return prompt
+    return f"{prompt}\n\nAnswer with nothing but JSON of this form: {schema}"
 
 
 def observation(text: str, *, ignored_blocks: int, notes: tuple[str, ...], notice: str | None) -> str:
@@ -157,6 +214,12 @@ NO_BLOCK = (
 )
 
 EMPTY = "Your reply was empty: write one block tagged repl, and call FINAL(value) in it when you have the answer."
+
+
+def mismatch(message: str) -> str:
+    """To a text that was meant as the answer and has not its form."""
+    return f"{message}\n\nAnswer again, in the form that was asked for."
+
 
 CUT_OFF = (
     "Your reply was cut off by the limit on its length before the code block ended, so nothing ran: write a shorter "
@@ -193,21 +256,31 @@ def notice(remaining: Remaining, limits: Limits) -> str | None:
     return f"Note: {'; '.join(scarce)}." if scarce else None
 
 
-def _limits(limits: Limits) -> str:
-    said = []
-    if limits.max_steps is not None:
-        said.append(f"{limits.max_steps} steps")
-    if limits.max_calls is not None:
-        said.append(f"{limits.max_calls} model calls, steps included")
-    if limits.max_tokens is not None:
-        said.append(f"{limits.max_tokens:,} tokens")
-    if limits.max_cost_usd is not None:
-        said.append(f"${limits.max_cost_usd:g}")
-    if limits.max_seconds is not None:
-        said.append(f"{limits.max_seconds:g} seconds")
+def _limits(briefing: Briefing) -> str:
+    limits = briefing.limits
     parts = []
-    if said:
-        parts.append("You have at most " + ", ".join(said) + ".")
+    mine = dict(briefing.own_limits)
+    if limits.max_steps is not None:
+        mine["max_steps"] = limits.max_steps
+    if mine:
+        parts.append(f"You have at most {_said(mine)}.")
+    shared = {name: value for name in _WORDS if name != "max_steps" and (value := getattr(limits, name)) is not None}
+    if shared:
+        whose = "The whole run has" if briefing.depth == 0 else "The whole run, of which you are a part, has"
+        parts.append(f"{whose} at most {_said(shared)}.")
     if limits.max_output_chars is not None:
         parts.append(f"Of each output you see at most {limits.max_output_chars:,} characters.")
     return " ".join(parts)
+
+
+_WORDS = {
+    "max_steps": "{:,} steps",
+    "max_calls": "{:,} model calls, steps included",
+    "max_tokens": "{:,} tokens",
+    "max_cost_usd": "${:g}",
+    "max_seconds": "{:g} seconds",
+}
+
+
+def _said(limits: Mapping[str, float]) -> str:
+    return ", ".join(words.format(limits[name]) for name, words in _WORDS.items() if name in limits)

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_core.paths import jupyter_config_path
-from traitlets import Bool, Float, Int, TraitError, TraitType, Unicode
+from traitlets import Bool, Enum, Float, Int, List, TraitError, TraitType, Unicode
 from traitlets.config import Application, Config, Configurable
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
 from rlm_kernel.errors import UsageError
-from rlm_kernel.limits import Limits
+from rlm_kernel.limits import Limits, Policy
 
 CONFIG_FILE = "jupyter_rlm_config"
 """`.py` or `.json`, in any folder that `jupyter --paths` lists under config."""
@@ -42,9 +42,18 @@ class RLM(Configurable):
         None, allow_none=True, help="The model that answers: a litellm name (`openai/gpt-5-mini`) or `scripted:PATH`."
     ).tag(config=True, takes="the name of a model, such as openai/gpt-5-mini")
 
+    models = List(
+        Unicode(),
+        help="A model for each depth: the first for the first agent, the last for all that are deeper. Where the list "
+        "is empty, `model` is asked at every depth.",
+    ).tag(config=True, takes='names of models, the first agent\'s first: ["openai/gpt-5", "openai/gpt-5-mini"]')
+
     max_steps = Int(
         _DEFAULT.max_steps, allow_none=True, min=0, help="Replies of the model that an agent may take."
     ).tag(config=True, takes=_WHOLE)
+    max_depth = Int(_DEFAULT.max_depth, allow_none=True, min=0, help="Levels of sub-agents below the first agent.").tag(
+        config=True, takes=_WHOLE
+    )
     max_calls = Int(
         _DEFAULT.max_calls, allow_none=True, min=0, help="Model calls in the whole run: steps and completions."
     ).tag(config=True, takes=_WHOLE)
@@ -76,6 +85,18 @@ class RLM(Configurable):
     max_parallel = Int(16, min=1, help="Requests under way at a model at once.").tag(
         config=True, takes="a whole number from 1 up"
     )
+    max_agents = Int(64, min=1, help="Sub-agents of one depth whose cells run at once; more wait their turn.").tag(
+        config=True, takes="a whole number from 1 up"
+    )
+    isolation = Enum(
+        ("thread", "process"),
+        "thread",
+        help="Where the cells of sub-agents run: in threads of the kernel, or each agent's in a worker process, which "
+        "costs a copy of its context and can be stopped whatever it does.",
+    ).tag(config=True, takes="thread or process")
+    max_memory_mb = Int(
+        None, allow_none=True, min=1, help="Megabytes that a worker process may take beside what it has at its start."
+    ).tag(config=True, takes="a whole number from 1 up, or none for no limit")
     timeout_s = Float(600.0, min=0.001, help="Seconds that one request may take before it counts as failed.").tag(
         config=True, takes="a number of seconds above 0"
     )
@@ -134,6 +155,8 @@ class RLM(Configurable):
         copy.problems = dict(self.problems)
         for name, value in overrides.items():
             copy._assign(name, value, name)
+        if "model" in overrides and "models" not in overrides and copy.models:
+            copy.models = [copy.model or "", *copy.models[1:]]  # what was asked for now is for the first agent
         copy.check()
         return copy
 
@@ -141,6 +164,10 @@ class RLM(Configurable):
         """The limits of a run; `overrides` and what it raises are those of `replaced`."""
         settings = self.replaced(**overrides)
         return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
+
+    def policy(self) -> Policy:
+        values = {field.name: getattr(self, field.name) for field in fields(Policy)}
+        return Policy(**{**values, "models": tuple(values["models"])})
 
     @property
     def trace_path(self) -> Path:
@@ -181,6 +208,8 @@ def _read(trait: TraitType[Any, Any], value: object) -> object:
         text = value.strip()
         if trait.allow_none and text.lower() == "none":
             return None
+        if isinstance(trait, List):
+            return [name.strip() for name in text.split(",") if name.strip()]
         return text if isinstance(trait, Unicode) else _finite(trait.from_string(text))
     if isinstance(value, bool) and not isinstance(trait, Bool):
         raise ValueError(value)

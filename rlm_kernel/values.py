@@ -138,6 +138,8 @@ class Remaining:
     tokens: int | None = None
     cost_usd: float | None = None
     seconds: float | None = None
+    depth: int | None = None
+    """Levels of sub-agents that may still come below: 0 where `llm_query` is a plain completion."""
 
 
 Ending = Literal["final", "text", "limit", "no_answer", "interrupted", "error"]

@@ -5,9 +5,10 @@ What one shell has of us: its settings, the run that is going on, the last one, 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rlm_kernel import namespace
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from rlm_kernel.lm import LanguageModel
+    from rlm_kernel.queries import Query
     from rlm_kernel.runner import Runner
     from rlm_kernel.runner.agent import Agent, Results
     from rlm_kernel.runner.run import Door
+    from rlm_kernel.schema import Schema
     from rlm_kernel.trace.tree import Tree
-    from rlm_kernel.values import Ending, Run
+    from rlm_kernel.values import Ending, Remaining, Run
 
 # What drives a run is imported by the first run, or in an idle moment before it: this module stands on the way to
 # the kernel's first reply.
@@ -58,7 +61,13 @@ class Workspace:
             raise UsageError("no run yet: ask in a cell that begins with %%rlm")
         return self.last.recorder.tree
 
-    def runner(self, settings: RLM, door: Door, on_change: Callable[[], None] = lambda: None) -> Runner:
+    def runner(
+        self,
+        settings: RLM,
+        door: Door,
+        on_change: Callable[[], None] = lambda: None,
+        schema: Schema | None = None,
+    ) -> Runner:
         from rlm_kernel.lm import resolve
         from rlm_kernel.runner import Runner
 
@@ -68,10 +77,12 @@ class Workspace:
         runner = Runner(
             model,
             self.shell.user_ns,
+            shell=self.shell,
             limits=settings.limits(),
             folder=settings.trace_path,
             door=door,
-            max_parallel=settings.max_parallel,
+            policy=settings.policy(),
+            schema=schema,
             on_change=on_change,
         )
         self.last, self.last_run = runner, None
@@ -97,7 +108,7 @@ class Workspace:
             if runner is not None:
                 runner.stop()
 
-    def ask_as_person(self, prompts: Sequence[str], model: str | None) -> tuple[Agent, Future[Results]]:
+    def ask_as_person(self, queries: Sequence[Query]) -> tuple[Agent, Future[Results]]:
         """For a person's own cell, which is a run from its first question to its end, and its threads' last answer."""
         with self._lock:
             if self._asking is None:
@@ -105,7 +116,14 @@ class Workspace:
                 runner.open(self._cell)
                 self._asking = runner
             agent = self._asking.agent
-            return agent, agent.start(prompts, model)
+            return agent, agent.start(queries)
+
+    def remaining(self) -> Remaining:
+        """Of the run that this cell has going, or of one that it would begin."""
+        from rlm_kernel.limits import Ledger
+
+        asking = self._asking
+        return asking.agent.remaining() if asking is not None else Ledger(self.settings.limits()).remaining(0)
 
     def end_of_cell(self, result: Any) -> None:
         """The person's cell is over, and with it the run that its `llm_query` began, once its threads are answered."""
@@ -122,7 +140,7 @@ class Workspace:
             if self.last is runner:
                 self.last_run = run
 
-        runner.calls.when_idle(close)
+        runner.agent.scope.when_idle(close)
 
     def start_of_cell(self, info: Any) -> None:
         self._cell = str(info.raw_cell)
@@ -132,21 +150,56 @@ class Workspace:
 class Person:
     """Who asks in the person's own cells, for `llm_query` and `FINAL`. A run begins only when something is asked."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, namespace: dict[str, Any] | None = None) -> None:
         self._workspace = workspace
-        self.namespace: dict[str, Any] = workspace.shell.user_ns
+        self.namespace: dict[str, Any] = workspace.shell.user_ns if namespace is None else namespace
 
-    def query(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
+    def query(self, queries: Sequence[Query]) -> list[object]:
         from rlm_kernel.lm import thread
 
-        agent, future = self._workspace.ask_as_person(prompts, model)
+        agent, future = self._workspace.ask_as_person(queries)
         return agent.settled(thread.wait(future))
 
-    async def aquery(self, prompts: Sequence[str], *, model: str | None) -> list[object]:
-        agent, future = self._workspace.ask_as_person(prompts, model)
+    async def aquery(self, queries: Sequence[Query]) -> list[object]:
+        agent, future = self._workspace.ask_as_person(queries)
         return agent.settled(await asyncio.wrap_future(future))
+
+    def accept(self, answer: object) -> object:
+        return answer
+
+    def remaining(self) -> Remaining:
+        return self._workspace.remaining()
 
     def show_variables(self) -> str:
         from rlm_kernel.runner import list_variables
 
         return list_variables(self.namespace) or "(no variables yet)"
+
+
+async def step_into(workspace: Workspace, agent: Agent, source: str) -> object:
+    """
+    A person's cell in the namespace that an agent has left; gives the value of its last expression.
+
+    It is the person's cell in all else: what it puts out is its output, what it raises its error, and what it asks
+    with `llm_query` a run of its own.
+    """
+    from rlm_kernel.environment.apart import apart
+    from rlm_kernel.environment.execute import evaluate, new_filename
+
+    if agent.isolation == "process":
+        print(f"note: the process of agent {agent.id} is gone; here are its context and tools", file=sys.stderr)
+    namespace.mend(agent.namespace)
+    token = namespace.CALLER.set(Person(workspace, agent.namespace))
+    shell = workspace.shell
+    # The root's namespace is the person's.
+    alone: AbstractContextManager[object] = (
+        nullcontext() if agent.caller is None else apart(agent.namespace, agent.lent)
+    )
+    try:
+        with alone:
+            try:
+                return await evaluate(source, new_filename(f"agent {agent.id}"), agent.namespace, shell)
+            finally:
+                shell.events.trigger("post_execute")
+    finally:
+        namespace.CALLER.reset(token)

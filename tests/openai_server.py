@@ -4,7 +4,7 @@ An OpenAI-compatible `/v1/chat/completions` on 127.0.0.1, with faults on order.
 Two uses. In a test: `with OpenAIServer(["first", Answer(status=500)]) as server:` runs it in a thread and loop of its
 own; `server.url` is the API base, `server.requests` what came in. In a benchmark, as a process of its own:
 
-    python -m tests.openai_server --port 0 --latency-s 0.1 --text "ok" [--echo]
+    python -m tests.openai_server --port 0 --latency-s 0.1 --text "ok" [--echo | --agent-steps 3]
 
 prints its URL on the first line; `GET /log` returns the counts as JSON, `DELETE /log` sets them to zero.
 
@@ -78,6 +78,16 @@ def echo(body: dict[str, Any]) -> str:
     """The newest message, for tests of order."""
     content = body["messages"][-1]["content"]
     return content if isinstance(content, str) else content[-1]["text"]
+
+
+def agent_of(steps: int) -> Callable[[dict[str, Any]], str]:
+    """The replies of an agent that looks at its context until its last step, and then gives it back."""
+
+    def reply(body: dict[str, Any]) -> str:
+        last = len(body["messages"]) >= 2 * steps
+        return f"I look.\n```repl\n{'FINAL(context)' if last else 'print(context)'}\n```"
+
+    return reply
 
 
 class OpenAIServer:
@@ -318,10 +328,14 @@ def main() -> None:
     parser.add_argument("--latency-s", type=float, default=0.0)
     parser.add_argument("--text", default="ok")
     parser.add_argument("--chunk-chars", type=int, default=400)
+    parser.add_argument("--agent-steps", type=int, help="play agents that take so many steps")
     parser.add_argument("--echo", action="store_true", help="reply with the newest message")
     options = parser.parse_args()
+    script: Script = echo if options.echo else options.text
+    if options.agent_steps is not None:
+        script = agent_of(options.agent_steps)
     server = OpenAIServer(
-        echo if options.echo else options.text,
+        script,
         latency_s=options.latency_s,
         chunk_chars=options.chunk_chars,
         port=options.port,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from rlm_kernel.trace.events import (
     AgentFinished,
     AgentStarted,
     Asked,
+    AskFailed,
     CallFinished,
     CallStarted,
     CellFinished,
@@ -39,7 +42,16 @@ def run_started() -> RunStarted:
     )
 
 
-def agent_started(agent: str = "0", caller: str | None = None, question: str = "How many lines?") -> AgentStarted:
+def agent_started(
+    agent: str = "0",
+    caller: str | None = None,
+    question: str = "How many lines?",
+    *,
+    in_step: int | None = None,
+    schema: str | None = None,
+    tools: tuple[str, ...] = (),
+    isolation: str = "thread",
+) -> AgentStarted:
     return AgentStarted(
         agent=agent,
         depth=agent.count("."),
@@ -47,6 +59,10 @@ def agent_started(agent: str = "0", caller: str | None = None, question: str = "
         question=question,
         context="str of 12 characters: 'a\\nb\\nc'",
         model="scripted:demo.py",
+        step=in_step,
+        schema=schema,
+        tools=tools,
+        isolation=isolation,
     )
 
 
@@ -157,10 +173,47 @@ def whole_run() -> list[Event]:
     ]
 
 
+def recursive_run() -> list[Event]:
+    """
+    The root asks three agents at once, of which the second starts first: 0.1 asks 0.1.1 and answers, 0.2 is stopped,
+    0.3 fails. Then a person's own cell asks 0.10.
+    """
+    cell = step(1, fenced("xs = llm_query_batched(qs, cs)", "I ask."), "xs = llm_query_batched(qs, cs)")
+    nested = step(1, fenced("FINAL(llm_query('Why?', context=1))", "Deeper."), "FINAL(llm_query('Why?', context=1))")
+    nested = [replace(event, agent="0.1") for event in nested]
+    stopped = AgentFinished(agent="0.2", ending="interrupted", answer=None, message="stopped from outside")
+    failed = AgentFinished(agent="0.3", ending="error", answer=None, message="the provider has gone")
+    return [
+        run_started(),
+        agent_started(),
+        *cell[:3],  # at 2 to 4 s
+        agent_started("0.2", "0", "And this?", in_step=1),  # 5 s
+        agent_started("0.1", "0", "Which?", in_step=1, schema="int", tools=("find", "load"), isolation="process"),
+        agent_started("0.3", "0", "Or that?", in_step=1),
+        *nested[:3],  # 8 to 10 s
+        agent_started("0.1.1", "0.1", "Why?", in_step=1),  # 11 s
+        *step(1, fenced("FINAL(7)", "So."), "FINAL(7)", final=True, agent="0.1.1"),
+        agent_finished("0.1.1", "int: 7"),  # 16 s
+        nested[3],
+        agent_finished("0.1", "int: 7"),  # 18 s
+        AskFailed(agent="0.3", step=1, kind="server", message="500"),
+        failed,  # 20 s
+        step(1, "", agent="0.2")[0],
+        stopped,  # 22 s
+        cell[3],
+        agent_started("0.10", "0", "What now?"),  # 24 s
+        *step(1, "Nothing.", agent="0.10"),
+        AgentFinished(agent="0.10", ending="text", answer="Nothing."),  # 27 s
+        agent_finished(),  # 28 s
+        RunFinished(ending="final", steps=4, calls=5, usage=USAGE, unpriced_calls=0, seconds=28.0),
+    ]
+
+
 def tree_of(events: list[Event]) -> Tree:
-    tree = Tree()
+    """One event a second."""
+    tree, began = Tree(), datetime(2026, 1, 31, 12, tzinfo=UTC)
     for second, event in enumerate(events):
-        tree.add(event, f"2026-01-31T12:00:{second % 60:02d}.000Z")
+        tree.add(event, (began + timedelta(seconds=second)).isoformat(timespec="milliseconds"))
     return tree
 
 

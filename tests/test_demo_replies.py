@@ -15,6 +15,7 @@ import pytest
 
 from rlm_kernel.files import load
 from rlm_kernel.parsing import Parsed, parse
+from rlm_kernel.prompts import SYSTEM, Briefing, first_message
 from rlm_kernel.values import Message, Request
 
 REPLIES = Path(__file__).parent.parent / "notebooks" / "stdlib_replies.py"
@@ -30,7 +31,7 @@ class Played:
     def __init__(self) -> None:
         script = runpy.run_path(str(REPLIES))
         self.context = load(Path(sysconfig.get_path("stdlib")))
-        self.parsed: list[Parsed] = [parse(reply) for reply in script["REPLIES"]]
+        self.parsed: list[Parsed] = [parse(reply) for reply in script["REPLIES"] if isinstance(reply, str)]
         self.errors: list[BaseException | None] = []
         self.printed: list[str] = []
         self.prompts: list[str] = []
@@ -38,7 +39,9 @@ class Played:
 
         def llm_query(prompt: str) -> str:
             self.prompts.append(prompt)
-            return script["COMPLETIONS"][0](Request((Message("system", "Answer."), Message("user", prompt))))
+            first = first_message(Briefing(prompt, None, None, depth=1))
+            (sub_agent,) = (reply for reply in script["REPLIES"] if not isinstance(reply, str))
+            return sub_agent["reply"](Request((Message("system", SYSTEM), Message("user", first)), agent="0.1"))
 
         def final(value: object) -> None:
             self.answers.append(value)

@@ -211,7 +211,7 @@ def test_what_a_cell_puts_out_reaches_the_frontend_while_it_runs(shell: Interact
 
         def display(self, *args: Any) -> None: ...
 
-    run(shell, "import time\nprint('early')\ntime.sleep(0.6)\nprint('late')", frontend=Frontend())
+    run(shell, "import time\nprint('early')\ntime.sleep(0.6)\nprint('late')", sink=Sink(Frontend()))
 
     assert [text for text, _ in seen] == ["early\n", "late\n"]
     assert seen[1][1] - seen[0][1] > 0.3
@@ -230,7 +230,7 @@ def test_a_thread_that_prints_after_its_cell_changes_nothing_of_it(shell: Intera
         shell,
         "import threading, time\ndef later():\n    time.sleep(0.3)\n    print('late')\n"
         "threading.Thread(target=later).start()\nprint('now')",
-        frontend=Frontend(),
+        sink=Sink(Frontend()),
     )
     time.sleep(1.0)
 

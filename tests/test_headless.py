@@ -82,7 +82,7 @@ def test_max_calls_holds_for_a_batch_and_keeps_what_was_answered(tmp_path: Path)
     model = script(tmp_path, *cells, completions=[{"reply": "a", "when": "q", "times": None}])
 
     with pytest.raises(rlm_kernel.LimitExceeded) as stop:
-        rlm_kernel.run("?", 1, model=model, max_calls=5)
+        rlm_kernel.run("?", 1, model=model, max_calls=5, max_depth=0)
 
     assert stop.value.run is not None
     assert stop.value.run.calls == 5
@@ -154,7 +154,7 @@ def test_a_batch_that_the_budget_holds_back_is_answered_to_the_end(tmp_path: Pat
         "COMPLETIONS = [{'reply': 'a', 'delay_s': 0.02, 'times': None}]\n"
     )
 
-    run = rlm_kernel.run("?", 1, model=f"scripted:{path}")
+    run = rlm_kernel.run("?", 1, model=f"scripted:{path}", max_depth=0)
 
     assert (run.answer, run.calls) == (60, 61)
     assert run.usage.cost_usd is not None
@@ -221,7 +221,7 @@ def test_ctrl_c_ends_a_script_within_a_second(tmp_path: Path, cell: str) -> None
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "RLM_MAX_DEPTH": "0", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"

@@ -18,7 +18,7 @@ SLOW = {"reply": "late", "delay_s": 60, "times": None}
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
-    with kernel_process(tmp_path_factory.mktemp("interrupts")) as process:
+    with kernel_process(tmp_path_factory.mktemp("interrupts"), RLM_MAX_DEPTH="0") as process:
         yield process
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.kernel
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
     """One kernel for the module: what a test leaves behind is what a notebook leaves behind."""
-    with kernel_process(tmp_path_factory.mktemp("kernel")) as process:
+    with kernel_process(tmp_path_factory.mktemp("kernel"), RLM_MAX_DEPTH="0") as process:
         yield process
 
 
@@ -205,7 +205,7 @@ def test_one_failed_item_of_a_batch_does_not_lose_the_others(kernel: KernelProce
         ),
         ("input('name? ')", "nobody to answer"),
         ("raise KeyError('gone')", "KeyError: 'gone'"),
-        ("llm_query('x', context=[1])", "takes only a prompt"),
+        ("llm_query('x', context=[1])", "takes no context here"),
         ("llm_query('  ')", "the prompt is empty"),
         ("class Odd:\n    def __repr__(self): raise OSError('no')\nOdd()", "Odd"),
         ("class Odd:\n    def __repr__(self): return 3\nOdd()", "Odd"),
@@ -474,7 +474,7 @@ def test_the_extension_does_the_same_in_a_plain_kernel(tmp_path: Path) -> None:
 
 
 def test_a_first_cell_that_awaits_and_fails_gets_its_reply(tmp_path: Path) -> None:
-    with kernel_process(tmp_path) as kernel:
+    with kernel_process(tmp_path, RLM_MAX_DEPTH="0") as kernel:
         cell = kernel.run("%%rlm --no-such-option\nWhat?", timeout_s=20)
 
         assert cell.status == "error"

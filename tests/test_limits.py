@@ -125,4 +125,4 @@ def test_what_is_left_is_told_of_the_limits_that_are_set() -> None:
 
     left = ledger.remaining(steps_used=4)
 
-    assert left == Remaining(steps=6, calls=4, tokens=None, cost_usd=pytest.approx(1.0 - 0.011), seconds=None)
+    assert left == Remaining(steps=6, calls=4, tokens=None, cost_usd=pytest.approx(1.0 - 0.011), seconds=None, depth=1)

@@ -28,6 +28,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KernelPro
             OPENAI_API_BASE=server.url,
             OPENAI_API_KEY="sk-not-a-key-0123456789",
             RLM_MODEL=MODEL,
+            RLM_MAX_DEPTH="0",  # what `llm_query` sends here is a completion; tests/test_recursion.py has the rest
         ) as kernel,
     ):
         yield kernel, server

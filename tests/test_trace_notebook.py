@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rlm_kernel.errors import TraceError
-from rlm_kernel.trace import notebook
+from rlm_kernel.trace import file, notebook
 from rlm_kernel.trace.codec import decode, decode_value
 from rlm_kernel.trace.events import AskFailed, CellFinished, Event
 from rlm_kernel.trace.markdown import fence, inline, prose
@@ -32,6 +33,7 @@ from tests.sample_run import (
     agent_started,
     call,
     fenced,
+    recursive_run,
     run_finished,
     run_started,
     shown,
@@ -143,17 +145,80 @@ def test_a_sub_agents_cells_say_whose_they_are_and_stand_inside_their_callers_se
         "a0-agent",
         "a0-s1-text",
         "a0-s1",
+        "a0-agents",
         "a0-1-agent",
         "a0-1-s1-text",
         "a0-1-s1",
+        "a0-1-agents",
         "a0-1-answer",
         "a0-1-1-agent",
         "a0-1-1-answer",
         "answer",
     ]
+    assert [id for id, _ in sources(recursive_run()) if id.endswith(("-agent", "-agents"))] == [
+        "a0-agent",
+        "a0-s1-agents",
+        "a0-agents",
+        "a0-1-agent",
+        "a0-1-s1-agents",
+        "a0-1-1-agent",
+        "a0-2-agent",
+        "a0-3-agent",
+        "a0-10-agent",
+    ]
     assert dict(found)["a0-1-s1"] == "%%agent 0.1\nFINAL(1)"
     assert dict(found)["a0-1-agent"].startswith("### Agent 0.1\n\n```\nWhich?\n```")
     assert dict(found)["a0-1-1-agent"].startswith("#### Agent 0.1.1\n")
+
+
+def test_the_heading_of_a_sub_agent_says_who_asked_it_for_what_and_what_it_took():
+    found = dict(sources(recursive_run()))
+
+    assert found["a0-1-agent"] == (
+        "### Agent 0.1\n\n```\nWhich?\n```\n\n"
+        "| | |\n|---|---|\n"
+        "| Asked by | [Agent 0](#Agent-0) in step 1 |\n"
+        "| Model | scripted:demo.py |\n"
+        "| Tools | find, load |\n"
+        "| Runs in | a process of its own |\n"
+        "| It took | 1 step, 1 model call, 120 tokens, &#36;0.001, 7.00 s |\n"
+        "| With those below | 2 steps, 2 model calls, 240 tokens, &#36;0.002, 12.0 s |\n\n"
+        "Its answer must be\n\n```\nint\n```\n\n"
+        "`context` is\n\n```\nstr of 12 characters: 'a\\nb\\nc'\n```"
+    )
+    assert "| Asked by | [Agent 0](#Agent-0) in a person's cell |" in found["a0-10-agent"]
+    assert "| With those below | 4 steps, 5 model calls, 480 tokens, &#36;0.004, 27.0 s |" in found["a0-agent"]
+    assert "| Agents | 6 |" in found["title"]
+
+
+def test_a_step_lists_the_agents_that_it_asked():
+    events = recursive_run()
+
+    found = dict(sources(events))
+
+    assert found["a0-s1-agents"] == (
+        "* [Agent 0.1](#Agent-0.1): Which? · final · 2 steps, 2 model calls, 240 tokens, &#36;0.002, 12.0 s\n"
+        "* [Agent 0.2](#Agent-0.2): And this? · interrupted · 0 steps, 0 model calls, 0 tokens, &#36;0.0000, 17.0 s\n"
+        "* [Agent 0.3](#Agent-0.3): Or that? · error · 0 steps, 1 model call, 0 tokens, &#36;0.0000, 13.0 s"
+    )
+    assert found["a0-agents"].startswith("* [Agent 0.10](#Agent-0.10): What now? · text · 1 step,")
+    torn = dict(sources(events[:9]))
+    assert "[Agent 0.1](#Agent-0.1): Which? · no end in this record · " in torn["a0-s1-agents"]
+    assert unpacked(notebook.render(tree_of(events))) == events
+
+
+def test_a_link_to_an_agent_is_the_anchor_that_readers_make_of_its_heading():
+    strings = pytest.importorskip("nbconvert.filters.strings")
+    found = dict(sources(recursive_run()))
+
+    anchors = {
+        strings._convert_header_id(source.split("\n")[0].lstrip("# "))
+        for id, source in found.items()
+        if id.endswith("-agent")
+    }
+
+    linked = {link for source in found.values() for link in re.findall(r"\]\(#([^)]*)\)", source)}
+    assert linked == anchors
 
 
 def test_headings_go_no_deeper_than_markdown_has_them():
@@ -168,7 +233,7 @@ def test_headings_go_no_deeper_than_markdown_has_them():
 @given(EVENTS)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_events_make_a_valid_notebook_that_gives_them_back(events: list[Event]):
-    text = notebook.to_json(notebook.render(tree_of(events)))
+    text = file.to_json(notebook.render(tree_of(events)))
     text.encode("utf-8")
     found = json.loads(text, parse_constant=pytest.fail)
 
@@ -181,7 +246,7 @@ def test_outputs_that_the_notebook_shows_are_not_in_its_record_again():
     image = {"output_type": "display_data", "data": {"image/png": "iVBOR" * 9_000}, "metadata": {}}
     events = [agent_started(), *step(1, fenced("show()"), "show()", (stream(long), image, shown("3", 9)))]
 
-    text = notebook.to_json(notebook.render(tree_of(events)))
+    text = file.to_json(notebook.render(tree_of(events)))
 
     assert (text.count(long), text.count("iVBOR" * 9_000)) == (1, 1)
     assert unpacked(json.loads(text)) == events
@@ -242,7 +307,7 @@ def test_a_notebook_of_an_ordinary_run_is_hardly_larger_than_its_text():
         new = (Message("assistant", reply), Message("user", f"Output of your cell:\n{output}"))
     events += [agent_finished(), run_finished()]
 
-    size = len(notebook.to_json(notebook.render(tree_of(events))))
+    size = len(file.to_json(notebook.render(tree_of(events))))
 
     assert size < 1.5 * text
 
@@ -266,7 +331,7 @@ def test_what_a_cell_left_out_failed_or_was_told_stands_below_it():
 
 
 def test_two_renderings_of_one_run_are_the_same_bytes():
-    first, second = (notebook.to_json(notebook.render(tree_of(whole_run()))) for _ in range(2))
+    first, second = (file.to_json(notebook.render(tree_of(whole_run()))) for _ in range(2))
 
     assert first == second
 
@@ -274,7 +339,7 @@ def test_two_renderings_of_one_run_are_the_same_bytes():
 def test_ids_of_other_tools_cannot_break_the_format_or_begin_a_line_of_code():
     events = [agent_started()]
     for id in ("0.1", "0-1", "x" * 200, "0.2\nimport os", "é", ""):
-        events += [agent_started(id, "0"), *step(1, fenced("x"), "x", agent=id)]
+        events += [agent_started(id, "0", in_step=1), *step(1, fenced("x"), "x", agent=id)]
 
     found = notebook.render(tree_of(events))
 
@@ -282,6 +347,7 @@ def test_ids_of_other_tools_cannot_break_the_format_or_begin_a_line_of_code():
     ids = [cell["id"] for cell in found["cells"]]
     assert len(ids) == len(set(ids))
     assert "%%agent 0.2 import os\nx" in [cell["source"] for cell in found["cells"]]
+    assert [cell["source"].count("](#") for cell in found["cells"] if cell["id"] == "a0-s1-agents"] == [1]
 
 
 def test_outputs_that_the_format_forbids_are_mended_and_recorded_as_they_were():
@@ -299,14 +365,14 @@ def test_outputs_that_the_format_forbids_are_mended_and_recorded_as_they_were():
         {"output_type": "stream", "name": "stdout", "text": "ab"},
         {"output_type": "display_data", "data": {"text/html": "3", "application/json": [None]}, "metadata": {}},
     ]
-    assert unpacked(json.loads(notebook.to_json(found))) == events
+    assert unpacked(json.loads(file.to_json(found))) == events
 
 
 def test_writing_replaces_the_file_at_once_and_leaves_nothing_else(tmp_path: Path):
     path = tmp_path / "run.ipynb"
     path.write_text("old")
     with path.open() as reader:
-        notebook.write(tree_of(whole_run()), path)
+        file.write(tree_of(whole_run()), path)
 
         assert reader.read() == "old"  # never written in place: who has it open sees no half of it
     assert [file.name for file in tmp_path.iterdir()] == ["run.ipynb"]
@@ -316,7 +382,7 @@ def test_writing_replaces_the_file_at_once_and_leaves_nothing_else(tmp_path: Pat
 def test_a_new_notebook_has_the_permissions_of_any_new_file(tmp_path: Path):
     mask = os.umask(0o022)
     try:
-        notebook.write(Tree(), tmp_path / "run.ipynb")
+        file.write(Tree(), tmp_path / "run.ipynb")
     finally:
         os.umask(mask)
 
@@ -332,15 +398,13 @@ def test_a_failed_write_keeps_the_old_file_and_names_the_path(tmp_path: Path, mo
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TraceError, match=r"run\.ipynb cannot be written \(No space left on device\): free space"):
-        notebook.write(Tree(), path)
+        file.write(Tree(), path)
 
     assert ([file.name for file in tmp_path.iterdir()], path.read_text()) == (["run.ipynb"], "old")
 
 
 def test_nothing_slow_is_imported():
-    code = (
-        "import sys, rlm_kernel.trace.notebook, rlm_kernel.trace.views; print({'nbformat', 'IPython'} & {*sys.modules})"
-    )
+    code = "import sys, rlm_kernel.trace.file, rlm_kernel.trace.views; print({'nbformat', 'IPython'} & {*sys.modules})"
 
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -434,6 +498,9 @@ def test_no_renderer_makes_anything_but_prose_of_hostile_text(text: str):
         assert tags.found <= HARMLESS
 
 
+OURS = {"h1", "h2", "h3", "details", "summary", "a #Agent-0", "a #Agent-0.1"}
+
+
 @given(HOSTILE)
 @settings(max_examples=100, deadline=None)
 def test_hostile_text_in_every_field_makes_no_page_do_anything(text: str):
@@ -447,7 +514,7 @@ def test_hostile_text_in_every_field_makes_no_page_do_anything(text: str):
             tags = Tags()
             tags.feed(render(cell["source"]))
             outline += sorted(tag for tag in tags.found if tag in ("h1", "h2", "h3", "h4", "h5", "h6"))
-            assert tags.found <= HARMLESS | {"h1", "h2", "h3", "details", "summary"}
+            assert tags.found <= HARMLESS | OURS
     assert outline == ["h1", "h2", "h3", "h2"]
 
 
@@ -456,7 +523,7 @@ def hostile_run(text: str) -> list[Event]:
     return [
         agent_started(question=text),
         *step(1, text, "x", (stream(text),), error=error, calls=call(1, text, text)),
-        agent_started("0.1", "0", text),
+        agent_started("0.1", "0", text, in_step=1, schema=text, tools=(text,), isolation=text),
         *step(1, text, agent="0.1"),
         agent_finished("0.1", text),
         agent_finished("0", text),

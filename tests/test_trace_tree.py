@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rlm_kernel.errors import UsageError
@@ -16,11 +18,22 @@ from rlm_kernel.trace.events import (
     Event,
 )
 from rlm_kernel.trace.journal import Journal
-from rlm_kernel.trace.nodes import Failure, Totals
+from rlm_kernel.trace.nodes import Failure, Spent, Totals
 from rlm_kernel.trace.reading import read
 from rlm_kernel.trace.tree import Tree, fold
 from rlm_kernel.values import CellError, Message, Reply, Usage
-from tests.sample_run import USAGE, agent_started, call, fenced, run_started, step, tree_of, whole_run
+from tests.sample_run import (
+    USAGE,
+    agent_finished,
+    agent_started,
+    call,
+    fenced,
+    recursive_run,
+    run_started,
+    step,
+    tree_of,
+    whole_run,
+)
 
 
 def statuses(events: list[Event]) -> list[str]:
@@ -165,6 +178,123 @@ def test_sub_agents_hang_below_their_caller():
     assert [child.id for child in tree.agents["0"].children] == ["0.1", "0.2"]
 
 
+def test_sub_agents_stand_below_the_step_that_started_them_in_the_order_of_their_ids():
+    tree = tree_of(recursive_run())
+
+    root, asked = tree.agents["0"], tree.agents["0.1"]
+    assert [agent.id for agent in root.steps[0].agents] == ["0.1", "0.2", "0.3"]
+    assert [agent.id for agent in root.agents] == ["0.10"]
+    assert [agent.id for agent, _ in tree.walk()] == ["0", "0.1", "0.1.1", "0.2", "0.3", "0.10"]
+    assert (asked.caller, asked.in_step, asked.schema, asked.tools, asked.isolation) == (
+        "0",
+        1,
+        "int",
+        ("find", "load"),
+        "process",
+    )
+
+
+def test_ids_are_sorted_as_numbers_and_other_names_after_them():
+    ids = ["0.10", "0.9", "0.1", "0.x"]
+
+    tree = tree_of([agent_started(), *(agent_started(id, "0", in_step=1) for id in ids)])
+
+    assert [agent.id for agent in tree.agents["0"].steps[0].agents] == ["0.1", "0.9", "0.x", "0.10"]
+
+
+def totals(steps: int, calls: int, seconds: float) -> Totals:
+    usage = Usage(100 * steps, 20 * steps, 64 * steps, None, pytest.approx(0.001 * steps)) if steps else Usage()
+    return Totals(steps, calls, usage, 0, seconds)
+
+
+def test_what_an_agent_took_is_told_alone_and_with_those_below_it():
+    tree = tree_of(recursive_run())
+
+    # The root was at work from 1 to 28 s, one or more below it from 5 to 22 and from 24 to 27.
+    assert {id: tree.spent(agent) for id, agent in tree.agents.items()} == {
+        "0": Spent(totals(1, 1, 7.0), totals(4, 5, 27.0)),
+        "0.1": Spent(totals(1, 1, 7.0), totals(2, 2, 12.0)),
+        "0.1.1": Spent(totals(1, 1, 5.0), totals(1, 1, 5.0)),
+        "0.2": Spent(totals(0, 0, 17.0), totals(0, 0, 17.0)),
+        "0.3": Spent(totals(0, 1, 13.0), totals(0, 1, 13.0)),
+        "0.10": Spent(totals(1, 1, 3.0), totals(1, 1, 3.0)),
+    }
+
+
+def test_one_unknown_price_below_makes_the_sum_above_unknown():
+    unpriced = step(1, "a", agent="0.1", usage=Usage(1, 1))
+
+    tree = tree_of([agent_started(), *step(1, "a"), agent_started("0.1", "0", in_step=1), *unpriced])
+
+    spent = tree.spent(tree.agents["0"])
+    assert (spent.own.cost_usd, spent.total.cost_usd) == (pytest.approx(0.001), None)
+
+
+def test_an_agent_that_is_at_work_has_taken_the_time_up_to_the_newest_event():
+    tree = tree_of([agent_started(), agent_started("0.1", "0"), *step(1, "a", "x", agent="0.1")])
+
+    spent = [tree.spent(tree.agents[id]) for id in ("0", "0.1")]
+
+    assert [(each.own.seconds, each.total.seconds) for each in spent] == [(1.0, 5.0), (4.0, 4.0)]
+
+
+def test_seconds_that_the_record_tells_go_before_those_between_its_events():
+    finished = AgentFinished(agent="0", ending="final", answer=None, seconds=2.25)
+
+    tree = tree_of([agent_started(), finished])
+
+    assert tree.spent(tree.agents["0"]).total.seconds == 2.25
+
+
+def test_without_times_there_are_no_seconds():
+    tree = Tree()
+    for event in recursive_run():
+        tree.add(event)
+
+    assert tree.spent(tree.agents["0.1"]).total.seconds is None
+
+
+@pytest.mark.parametrize(("last", "seconds"), [("no time", None), ("2026-01-31T12:00:04", 4.0)])
+def test_a_stamp_of_another_writer_is_taken_as_utc_or_for_none(last: str, seconds: float | None):
+    tree = Tree()
+    tree.add(agent_started(), "2026-01-31T12:00:00.000Z")
+    tree.add(agent_finished(), last)
+
+    assert (tree.spent(tree.agents["0"]).total.seconds, tree.totals().seconds) == (seconds, seconds)
+
+
+def test_what_was_summed_up_follows_what_is_added():
+    tree = tree_of([agent_started(), agent_started("0.1", "0", in_step=1)])
+    before = tree.spent(tree.agents["0"]).total.steps
+
+    for event in step(1, "a", agent="0.1"):
+        tree.add(event)
+
+    assert (before, tree.spent(tree.agents["0"]).total.steps, tree.totals().steps) == (0, 1, 1)
+
+
+def test_a_thousand_agents_are_summed_up_in_one_walk():
+    events: list[Event] = [agent_started()]
+    for n in range(1, 1_001):
+        events += [agent_started(f"0.{n}", "0", in_step=1), *step(1, "a", agent=f"0.{n}"), agent_finished(f"0.{n}")]
+    tree = tree_of(events)
+
+    begun = time.perf_counter()
+    spent = [tree.spent(agent) for agent in tree.agents.values()]
+
+    assert time.perf_counter() - begun < 0.2  # 5 ms; a walk for each agent takes seconds
+    assert spent[0].total.steps == 1_000
+
+
+def test_agents_in_a_ring_are_each_counted_once():
+    ids = [("0", None), ("1", "2"), ("2", "1")]
+    events = [event for id, caller in ids for event in (agent_started(id, caller), *step(1, "a", agent=id))]
+
+    tree = tree_of(events)
+
+    assert (tree.totals().steps, tree.spent(tree.agents["1"]).total.steps) == (3, 2)
+
+
 def test_agents_that_call_each_other_in_a_ring_do_not_hang_the_walk():
     ids = [("0", None), ("1", "2"), ("2", "1"), ("3", "3"), ("0", "0"), ("0", None)]
 
@@ -206,7 +336,7 @@ def test_the_tree_of_a_journal_is_that_of_its_events(tmp_path):
     tree = fold(read(journal.path).events)
 
     assert [event for _, event in tree.log] == whole_run()
-    assert tree.agents == tree_of(whole_run()).agents
+    assert tree.agents["0"].steps == tree_of(whole_run()).agents["0"].steps
 
 
 def test_what_the_cell_left_is_kept_whole():

@@ -12,13 +12,26 @@ from hypothesis import strategies as st
 
 from rlm_kernel.trace.events import AgentFinished, AskFailed, CallFailed, CallStarted, Event
 from rlm_kernel.trace.tree import Tree
-from rlm_kernel.trace.views import as_html, as_text, bundle, usage_bundle, usage_html, usage_table, usage_text
+from rlm_kernel.trace.views import (
+    agents_bundle,
+    agents_html,
+    agents_table,
+    agents_text,
+    as_html,
+    as_text,
+    bundle,
+    usage_bundle,
+    usage_html,
+    usage_table,
+    usage_text,
+)
 from rlm_kernel.values import Attempt, CellError, Usage
 from tests.sample_run import (
     agent_finished,
     agent_started,
     call,
     fenced,
+    recursive_run,
     run_finished,
     run_started,
     shown,
@@ -129,13 +142,13 @@ HOSTILE = "<script>alert(1)</script> \"'><img src=x onerror=y> &lt; \x1b[31mred\
 def test_hostile_text_in_every_field_is_only_text(text: str):
     tree = tree_of(hostile_run(text))
 
-    for html in (as_html(tree), usage_html(tree)):
+    for html in (as_html(tree), usage_html(tree), agents_html(tree)):
         page = Page(html)
         assert not {"script", "img", "a", "style"} & set(page.tags)
         assert page.attributes <= {"style", "open"}
         html.encode("utf-8")
         assert not set(html) & CONTROLS
-    for plain in (as_text(tree), usage_text(tree)):
+    for plain in (as_text(tree), usage_text(tree), agents_text(tree)):
         plain.encode("utf-8")
         assert "\x1b" not in plain
 
@@ -148,7 +161,7 @@ def hostile_run(text: str) -> list[Event]:
         run_started(),
         agent_started(question=text),
         *step(1, text, text, (stream(text), rich, shown(text)), error=error, calls=(*call(1, text, text), failed)),
-        agent_started(text or "-", "0", text),
+        agent_started(text or "-", "0", text, in_step=1, schema=text, tools=(text,), isolation=text),
         AskFailed(agent=text or "-", step=1, kind=text, message=text),
         AgentFinished(agent="0", ending="error", answer=text, name=text, message=text),
     ]
@@ -161,8 +174,10 @@ def test_a_huge_run_has_a_small_view_with_the_newest_step_whole():
         many = [one for k in range(20) for one in call(100 * n + k, worst, worst, in_step=n)] if n % 500 == 0 else []
         error = CellError("E", worst, worst)
         events += step(n, worst, f"n = {n}\n{worst}", (stream(worst),) * 3, error=error, calls=tuple(many))
-    for n in range(1, 300):
-        events += [agent_started(f"0.{n}", "0", worst), agent_finished(f"0.{n}", worst)]
+    for n in range(1, 301):
+        lent = {"schema": worst, "tools": (worst,) * 20, "isolation": worst}
+        events += [agent_started(f"0.{n}", "0", worst, in_step=3_000 - n // 8, **lent), *step(1, worst, agent=f"0.{n}")]
+        events.append(AgentFinished(agent=f"0.{n}", ending="error", answer=worst, name=worst, message=worst))
     tree = tree_of([*events, agent_finished("0", worst)])
 
     html, text = as_html(tree), as_text(tree)
@@ -173,7 +188,27 @@ def test_a_huge_run_has_a_small_view_with_the_newest_step_whole():
     assert "n = 2999" in html
     assert "n = 2999" in text
     assert "earlier steps" in html
-    assert "… 260 more agents" in html
+    assert html.count("<summary>agent 0.") == 23
+
+
+def test_a_long_chain_of_agents_has_a_small_view():
+    worst = "'\n" * 50_000
+    ids = [".".join(["0"] * n) for n in range(1, 61)]
+    events: list[Event] = [run_started()]
+    for id, caller in zip(ids, [None, *ids], strict=False):
+        error = CellError("E", worst, worst)
+        events.append(agent_started(id, caller, worst, in_step=None if caller is None else 1, schema=worst))
+        events += step(1, worst, worst, (stream(worst),) * 3, agent=id, error=error)
+        events.append(AgentFinished(agent=id, ending="error", answer=worst, name=worst, message=worst))
+    tree = tree_of(events)
+
+    html, text = as_html(tree), as_text(tree)
+
+    Page(html)
+    assert len(html.encode()) < 200_000
+    assert len(text) < 100_000
+    assert "… 1 more agent" in html
+    assert "<details open>" in html  # the root's step is whole, and those far below are not
 
 
 def test_a_long_output_is_shown_by_head_and_tail():
@@ -230,21 +265,116 @@ def test_sub_agents_are_folded_inside_their_caller():
         agent_finished(),
     ]
 
-    text = as_text(tree_of(events), times=False)
-
-    assert text.split("\n")[3:] == [
-        "  step 1: ask · done · 120 tokens",
-        "    | llm_query('?')",
-        "  agent 0.1: Which?",
-        "    context: str of 12 characters: 'a\\nb\\nc'",
-        "    step 1: here · done · 120 tokens",
-        "      | FINAL(1)",
-        "    final: int: 1",
-        "  final: int: 3",
-    ]
     html = as_html(tree_of(events))
+
     Page(html)
     assert html.index("agent 0.1: Which?") < html.index("int: 1") < html.index("int: 3")
+
+
+RECURSIVE_TEXT = """\
+RLM · final · scripted:demo.py · 6 agents · 4 steps · 5 model calls · 480 tokens · $0.004
+agent 0: How many lines?
+  context: str of 12 characters: 'a\\nb\\nc'
+  step 1: I ask. · done · 120 tokens
+    | xs = llm_query_batched(qs, cs)
+    agent 0.1: Which? · final · 1 step · 120 tokens, 240 with those below · $0.001, $0.002 with those below
+      context: str of 12 characters: 'a\\nb\\nc'
+      answer as: int
+      tools: find, load
+      runs in a process of its own
+      step 1: Deeper. · done · 120 tokens
+        | FINAL(llm_query('Why?', context=1))
+        agent 0.1.1: Why? · final · 1 step · 120 tokens · $0.001
+          context: str of 12 characters: 'a\\nb\\nc'
+          step 1: So. · final · 120 tokens
+            | FINAL(7)
+          final: int: 7
+      final: int: 7
+    agent 0.2: And this? · interrupted · 0 steps · 0 tokens · $0.0000
+      context: str of 12 characters: 'a\\nb\\nc'
+      step 1 · interrupted
+      interrupted: stopped from outside
+    agent 0.3: Or that? · error · 0 steps · 0 tokens · $0.0000
+      context: str of 12 characters: 'a\\nb\\nc'
+      step 1 · server
+        ! server: 500
+      error: the provider has gone
+    agent 0.10: What now? · text · 1 step · 120 tokens · $0.001
+      context: str of 12 characters: 'a\\nb\\nc'
+      step 1: Nothing. · done · 120 tokens
+      text: Nothing.
+  final: int: 3"""
+
+
+def test_sub_agents_stand_below_the_step_that_asked_them():
+    assert as_text(tree_of(recursive_run()), times=False) == RECURSIVE_TEXT
+
+
+def test_the_page_has_each_sub_agent_folded_inside_the_step_that_asked_it():
+    html = as_html(tree_of(recursive_run()))
+
+    Page(html)
+    places = [html.index(text) for text in ("xs = llm", "agent 0.1: ", "agent 0.1.1: ", "agent 0.3: ", "agent 0.10: ")]
+    assert places == sorted(places)
+    assert html.count("<details open>") == 1
+    assert "120 tokens, 240 with those below · $0.001, $0.002 with those below · 7.00 s, 12.0 s with those" in html
+
+
+def parallel(ids: list[int], *, finished: bool = True) -> list[Event]:
+    """The root's second step asks so many agents; they are at work in the order that is given."""
+    events: list[Event] = [run_started(), agent_started(), *step(1, "look", "x"), *step(2, "ask", "y")[:3]]
+    events += [agent_started(f"0.{n}", "0", f"Question {n}?", in_step=2) for n in ids]
+    for number in (1, 2):
+        events += [event for n in ids for event in step(number, f"reply {n}", "print(1)", agent=f"0.{n}")]
+    return events + [agent_finished(f"0.{n}", f"int: {n}") for n in ids if finished or n % 4]
+
+
+def test_a_view_of_parallel_agents_does_not_tell_which_was_faster():
+    forward, backward = (tree_of(parallel(ids)) for ids in (list(range(1, 61)), list(range(60, 0, -1))))
+
+    assert bundle(forward, volatile=False) == bundle(backward, volatile=False)
+
+
+def test_of_many_sub_agents_of_a_step_the_first_are_shown_and_the_others_counted():
+    tree = tree_of(parallel(list(range(1, 1_001)), finished=False))
+
+    html, text = as_html(tree), as_text(tree)
+
+    Page(html)
+    assert [html.count("<summary>agent 0."), text.count("    agent 0.")] == [8, 8]
+    assert "agent 0.7: Question 7? · final · 2 steps" in text
+    assert "agent 0.8: Question 8? · at work · 2 steps" in text
+    assert "    … 992 more agents, 248 at work" in text.split("\n")
+    assert "… 992 more agents, 248 at work" in html
+
+
+def test_the_agents_of_the_newest_steps_are_shown_first():
+    events: list[Event] = [agent_started()]
+    for n in range(1, 101):
+        events += [*step(n, "ask", "x"), agent_started(f"0.{n}", "0", "?", in_step=n)]
+
+    text = as_text(tree_of(events))
+
+    shown = [line.split()[1] for line in text.split("\n") if line.startswith("    agent ")]
+    assert shown == [f"0.{n}:" for n in range(78, 101)]
+    assert text.count("… 1 more agent") > 0
+
+
+def test_agents_in_a_ring_are_shown_once():
+    ids = [("0", None), ("1", "2"), ("2", "1")]
+
+    text = as_text(tree_of([agent_started(id, caller, f"I am {id}", in_step=None) for id, caller in ids]))
+
+    assert [text.count(f"I am {id}") for id, _ in ids] == [1, 1, 1]
+
+
+def test_drawing_a_thousand_agents_takes_no_time_that_a_person_notices():
+    tree = tree_of(parallel(list(range(1, 1_001))))
+    begun = time.perf_counter()
+
+    bundle(tree)
+
+    assert time.perf_counter() - begun < 0.1  # 10 ms on two cores that are shared
 
 
 def test_a_view_of_nothing_is_no_error():
@@ -338,3 +468,42 @@ def test_the_table_as_text_and_as_html_has_the_same_cells():
     assert Page(found["text/html"]).text == cells
     assert found["text/plain"].split("\n")[0].split("  ")[0] == "agent"
     assert all(cell in found["text/plain"] for cell in cells)
+
+
+def test_the_table_of_agents_says_who_asked_each_and_what_it_took_alone_and_in_all():
+    headers, rows = agents_table(tree_of(recursive_run()))
+
+    context = "str of 12 characters: 'a\\nb\\nc'"
+    assert headers == (
+        "agent", "asked by", "question", "context", "ended", "steps", "calls",
+        "tokens self", "tokens total", "cost self", "cost total", "seconds self", "seconds total",
+    )  # fmt: skip
+    assert [row[3] for row in rows] == [context] * 6
+    assert [row[:3] + row[4:] for row in rows] == [
+        ("0", "", "How many lines?", "final", "1", "1", "120", "480", "$0.001", "$0.004", "7.00", "27.00"),
+        ("0.1", "agent 0, step 1", "Which?", "final", "1", "1", "120", "240", "$0.001", "$0.002", "7.00", "12.00"),
+        ("0.1.1", "agent 0.1, step 1", "Why?", "final", "1", "1", "120", "120", "$0.001", "$0.001", "5.00", "5.00"),
+        ("0.2", "agent 0, step 1", "And this?", "interrupted", *"0000", "$0.0000", "$0.0000", "17.00", "17.00"),
+        ("0.3", "agent 0, step 1", "Or that?", "error", *"0100", "$0.0000", "$0.0000", "13.00", "13.00"),
+        ("0.10", "agent 0, a person's cell", "What now?", "text", *"11", *["120"] * 2, *["$0.001"] * 2, *["3.00"] * 2),
+    ]
+
+
+def test_the_table_of_agents_as_text_and_as_html_has_the_same_cells():
+    tree = tree_of(recursive_run())
+
+    found = agents_bundle(tree)
+
+    headers, rows = agents_table(tree)
+    cells = [cell for row in (headers, *rows) for cell in row if cell]
+    assert Page(found["text/html"]).text == cells
+    assert all(cell in found["text/plain"] for cell in cells)
+
+
+def test_a_table_of_a_thousand_agents_is_cut():
+    tree = tree_of(parallel(list(range(1, 1_001))))
+
+    text = agents_text(tree).split("\n")
+
+    assert (len(text), text[-1], len(agents_table(tree)[1])) == (502, "… 501 more agents", 1_001)
+    assert agents_text(Tree()).split()[0] == "agent"

@@ -44,9 +44,10 @@ FINAL(answer | {"reasons": dict(by_reason)})
 
 
 def reason(request):
-    """Stands for a model that reads one letter; it sees the prompt and nothing else."""
+    """Stands for a model that reads one letter; it sees the question and nothing else."""
     letter = request.messages[-1].content
     return "stopped working" if "stopped" in letter else "too loud" if "noise" in letter else "did not fit"
 
 
-COMPLETIONS = [{"reply": reason, "when": "why does this customer", "times": None}]
+# What `llm_query` asks is a sub-agent. One that was given no context may answer in text, and then it is one call.
+REPLIES.append({"reply": reason, "when": lambda request: request.agent != "0", "times": None})

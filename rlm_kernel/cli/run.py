@@ -17,7 +17,7 @@ from jupyter_client.manager import KernelManager
 
 from rlm_kernel.cli.command import FAILED, OK, Command
 from rlm_kernel.errors import UsageError
-from rlm_kernel.trace.notebook import may_replace
+from rlm_kernel.trace.file import may_replace
 
 LIMIT, NO_ANSWER, INTERRUPTED, ASKED_WRONGLY = 3, 4, 130, 2
 EXIT_CODES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 import weakref
@@ -31,7 +32,8 @@ class Drainer:
             self._sinks.add(sink)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="rlm-output", daemon=True)
-                self._thread.start()
+                # In no context: it would inherit that of the cell that is watched first, and keep it alive.
+                contextvars.Context().run(self._thread.start)
 
     def _run(self) -> None:
         while True:

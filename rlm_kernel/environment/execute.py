@@ -22,7 +22,7 @@ from typing import Any
 from IPython.core.displayhook import DisplayHook
 
 from rlm_kernel.environment.routing import RENDER, captured, own_streams, plain
-from rlm_kernel.environment.sink import Frontend, Sink
+from rlm_kernel.environment.sink import Sink
 from rlm_kernel.environment.tracebacks import cell_filename, describe_error
 from rlm_kernel.errors import FinalAnswer
 from rlm_kernel.values import CellError, CellResult, Final
@@ -50,6 +50,11 @@ class CellInterrupted(BaseException):
         self.result = result
 
 
+def new_filename(label: str) -> str:
+    """For `evaluate`; no other cell has it."""
+    return cell_filename(label, next(_serial))
+
+
 async def execute(
     source: str,
     namespace: dict[str, Any],
@@ -57,22 +62,22 @@ async def execute(
     shell: Any,
     label: str,
     render: Callable[[object], str],
-    frontend: Frontend | None = None,
+    sink: Sink | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> CellResult:
     """
-    `label` names the cell in tracebacks ("step 3"); `render` turns a value into bounded text/plain; `stopped` says
-    whether Stop was pressed before the cell's code began.
+    `sink`, a new one, is where its output goes; `label` names the cell in tracebacks ("step 3"); `render` turns a value
+    into bounded text/plain; `stopped` says whether Stop was pressed before the cell's code began.
 
     Whatever the cell raises is in the result. Raises CellInterrupted where a KeyboardInterrupt or the cancelling of
     the current task ended it.
     """
-    sink = Sink(frontend)
+    sink = sink or Sink()
     started = time.monotonic()
     error: CellError | None = None
     final: Final | None = None
     interrupted = False
-    filename = cell_filename(label, next(_serial))
+    filename = new_filename(label)
     render_token = RENDER.set(render)
     cells.running += 1
     try:
@@ -85,8 +90,7 @@ async def execute(
                 interrupted = True
                 error = replace(describe_error(stop, filename, label), name="KeyboardInterrupt")
             except asyncio.CancelledError as stop:
-                task = asyncio.current_task()
-                interrupted = task is not None and task.cancelling() > 0
+                interrupted = _cancelled()
                 error = describe_error(stop, filename, label)
             except SystemExit as leave:
                 told = f"SystemExit: {leave}\n(the cell ended here; nothing else did)"
@@ -117,21 +121,39 @@ async def _run(
     sink: Sink,
     stopped: Callable[[], bool],
 ) -> None:
+    value = await evaluate(source, filename, namespace, shell, lambda: run_user_code(_begin, stopped))
+    if value is not None:
+        data, metadata = run_user_code(shell.display_formatter.format, value)
+        if data:
+            sink.result(plain(data), plain(metadata))
+
+
+async def evaluate(
+    source: str, filename: str, namespace: dict[str, Any], shell: Any, ready: Callable[[], object] = lambda: None
+) -> object:
+    """
+    The value of the cell's last expression, None where it is a statement or ends in a semicolon. Raises what it raises.
+
+    `ready` is called once the source has been read, before any of it runs.
+    """
     cell = shell.transform_cell(source)
     linecache.cache[filename] = (len(cell), None, cell.splitlines(True), filename)
     tree = shell.transform_ast(ast.parse(cell, filename))
     last: ast.Expression | None = None
     if tree.body and isinstance(tree.body[-1], ast.Expr) and not DisplayHook.semicolon_at_end_of_expression(cell):
         last = ast.Expression(tree.body.pop().value)
-    run_user_code(_begin, stopped)
+    ready()
     await _evaluate(_compile(tree, filename, "exec"), namespace)
-    if last is None:
-        return
-    value = await _evaluate(_compile(last, filename, "eval"), namespace)
-    if value is not None:
-        data, metadata = run_user_code(shell.display_formatter.format, value)
-        if data:
-            sink.result(plain(data), plain(metadata))
+    return None if last is None else await _evaluate(_compile(last, filename, "eval"), namespace)
+
+
+def _cancelled() -> bool:
+    """Was it the cell's own task that was cancelled? A cell that awaits nothing may have none."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def _begin(stopped: Callable[[], bool]) -> None:

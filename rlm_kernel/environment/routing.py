@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from IPython.core.error import TryNext
-
-from rlm_kernel.environment import process
+from rlm_kernel.environment import process, sysnames
+from rlm_kernel.environment.shells import PUBLISHER, PersonsTrap, RoutedCompiler, RoutedEvents, RoutedMagics, page
+from rlm_kernel.environment.shells import RoutedShell as RoutedShell
 from rlm_kernel.environment.sink import SINK, Sink
+from rlm_kernel.environment.sysnames import own_streams as own_streams
+from rlm_kernel.environment.sysnames import routed
 
 # `print` looks up `write` on the stream at each call. As a property whose getter is ContextVar.get itself, the look-up
 # happens in C: it gives the writer of the running cell or, where none is set, the default, which is the argument of
@@ -33,13 +35,13 @@ _PATCHED: ContextVar[bool] = ContextVar("rlm_patched", default=False)
 @contextmanager
 def captured(sink: Sink) -> Iterator[Sink]:
     """Within it, this context's output goes to `sink`."""
-    tokens = SINK.set(sink), _STDOUT.set(sink.write_stdout), _STDERR.set(sink.write_stderr)
+    own = [(SINK, sink), (_STDOUT, sink.write_stdout), (_STDERR, sink.write_stderr), (PUBLISHER, None)]
+    tokens = [(variable, variable.set(value)) for variable, value in (*own, *sysnames.of(sink))]
     try:
         yield sink
     finally:
-        SINK.reset(tokens[0])
-        _STDOUT.reset(tokens[1])
-        _STDERR.reset(tokens[2])
+        for variable, token in tokens:
+            variable.reset(token)
 
 
 def adopt(thing: Any, mixin: type[Any]) -> None:
@@ -138,6 +140,11 @@ class RoutedDisplayHook:
             data, metadata = self.compute_format_data(result)  # type: ignore[attr-defined]
             sink.result(plain(data), plain(metadata))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A shell notes here whose cell it runs, to hand the value to. In a model's cell the value goes to the sink."""
+        if name != "exec_result" or SINK.get() is None:
+            super().__setattr__(name, value)
+
 
 class RoutedTextFormatter:
     """In front of the text/plain formatter, so that a model's cell never pays for the `repr` of a gigabyte."""
@@ -155,7 +162,7 @@ class ShellFrontend:
     """The cell of the person in which a model's cell runs: output goes there, whichever thread brings it."""
 
     def __init__(self, shell: Any) -> None:
-        self._streams = dict(_streams)
+        self._streams = dict(routed)
         self._publish = shell.display_pub.publish
         self._context = contextvars.copy_context()  # the person's, in which no sink is set
 
@@ -183,17 +190,22 @@ def plain(data: dict[str, Any]) -> dict[str, Any]:
     return clean
 
 
-_streams: dict[str, Any] = {}
-"""The process's stdout and stderr that ask whose output they carry, by name."""
-
-
 def install(shell: Any) -> None:
     """Make a shell and this process ask whose output it is. Idempotent, and for the life of the process."""
     adopt(shell, RoutedShell)
     adopt(shell.display_pub, RoutedPublisher)
     adopt(shell.displayhook, RoutedDisplayHook)
     adopt(shell.display_formatter.formatters["text/plain"], RoutedTextFormatter)
-    shell.set_hook("show_in_pager", _page, 0)
+    adopt(shell.events, RoutedEvents)
+    adopt(shell.compile, RoutedCompiler)
+    adopt(shell.magics_manager, RoutedMagics)
+    adopt(shell.builtin_trap, PersonsTrap)
+    adopt(shell.display_trap, PersonsTrap)
+    shell.set_hook("show_in_pager", page, 0)
+    routed["displayhook"] = shell.displayhook
+    process.guard()
+    if SINK.get() is not None:
+        return  # a run within a model's cell, which may have streams of its own
     for name, mixin in (("stdout", RoutedStdout), ("stderr", RoutedStderr)):
         stream = getattr(sys, name)
         try:
@@ -201,41 +213,4 @@ def install(shell: Any) -> None:
         except TypeError:  # a stream of C
             stream = _Wrapped(stream)
             adopt(stream, mixin)
-        _streams[name] = stream
-    process.guard()
-
-
-@contextmanager
-def own_streams() -> Iterator[None]:
-    """A cell begins with streams that can be captured, and leaves those that it found."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _streams["stdout"], _streams["stderr"]
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-
-
-def _page(shell: Any, data: Any, start: int = 0, screen_lines: int = 0, pager_cmd: Any = None) -> None:
-    """`name?` in a model's cell: there is no pager to look into, so the text is the cell's output."""
-    sink = SINK.get()
-    if sink is None:
-        raise TryNext
-    sink.write_stdout(data if isinstance(data, str) else str(data.get("text/plain", data)))
-
-
-class RoutedShell:
-    """In front of an IPython shell: what a model's cell must not do to the person's."""
-
-    def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
-        sink = SINK.get()
-        if sink is None:
-            super()._showtraceback(etype, evalue, stb)  # type: ignore[misc]
-        else:
-            # A magic such as %%time shows errors by itself. As an IOPub `error` it would fail the person's cell.
-            sink.write_stderr("\n".join(stb) + "\n")
-
-    def ask_exit(self) -> None:
-        if SINK.get() is not None:
-            raise SystemExit("exit and quit end a kernel; a cell just ends where it ends")
-        super().ask_exit()  # type: ignore[misc]
+        routed[name] = stream

@@ -8,6 +8,7 @@ itself. Here is only the thread, and how another thread waits for it. What runs 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
 from collections.abc import Coroutine
@@ -43,7 +44,8 @@ class LoopThread:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._run, args=(self._loop,), name="rlm-models", daemon=True)
-                self._thread.start()
+                # In no context: it would inherit that of the cell that asks first, and keep it alive.
+                contextvars.Context().run(self._thread.start)
             return asyncio.run_coroutine_threadsafe(coro, self._loop)
 
     def is_current(self) -> bool:

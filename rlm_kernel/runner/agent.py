@@ -1,153 +1,166 @@
-"""An agent as its cells see it: what stands behind `llm_query` and `SHOW_VARS`."""
+"""
+An agent as its cells see it: what stands behind `llm_query`, `FINAL`, `budget` and `SHOW_VARS`.
+
+While depth remains, a question becomes a sub-agent (`subagents`), at the deepest level a completion (`completions`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import itertools
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rlm_kernel.errors import LimitExceeded, ModelError, RLMError
+from rlm_kernel.errors import UsageError
+from rlm_kernel.limits import Ledger, Limits
 from rlm_kernel.lm import LanguageModel, thread
-from rlm_kernel.prompts import COMPLETION_SYSTEM
+from rlm_kernel.namespace import LENT
+from rlm_kernel.queries import Isolation, Query
 from rlm_kernel.runner.briefing import list_variables
-from rlm_kernel.runner.calls import Calls
-from rlm_kernel.runner.recorder import Recorder
-from rlm_kernel.trace import events
-from rlm_kernel.values import Message, Request, messages_sha
+from rlm_kernel.runner.completions import Completion, complete_all
+from rlm_kernel.runner.scope import Scope
+from rlm_kernel.runner.subagents import ask_all
+from rlm_kernel.schema import Schema
+from rlm_kernel.values import Remaining
 
 if TYPE_CHECKING:
     import concurrent.futures
 
+    from rlm_kernel.runner.run import Runner
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """In the order of the prompts: a text each, or the error in its place."""
+    """In the order of the questions: a value each, or `Failed`."""
 
     values: list[object]
     written: int
-    """The journal's number of the last of them."""
+    """The journal's number of the last event that belongs to them."""
+    notes: list[str] = field(default_factory=list)
+    """What whoever asked has to know besides."""
 
 
 class Agent:
-    """One agent at the deepest level: its `llm_query` is a plain completion. Implements `namespace.Caller`."""
+    """Implements `namespace.Caller`."""
 
     def __init__(
         self,
+        runner: Runner,
         id: str,
         namespace: dict[str, Any],
         *,
-        calls: Calls,
-        recorder: Recorder,
-        model: Callable[[str | None], LanguageModel],
-        sendable: Callable[[str], str],
+        model: LanguageModel,
+        limits: Limits,
+        ledger: Ledger,
+        depth: int = 0,
+        caller: Agent | None = None,
+        schema: Schema | None = None,
     ) -> None:
+        self.runner = runner
         self.id = id
         self.namespace = namespace
-        self._step: int | None = None
+        self.model = model
+        self.limits = limits
+        self.ledger = ledger
+        self.depth = depth
+        self.caller = caller
+        self.schema = schema
+        self.lent: Mapping[str, Any] = LENT
+        """What is in the namespace and nobody's variable, the tools of its caller included."""
+        self.isolation: Isolation = "thread"
+        """Where its cells run. With a process, `namespace` has only what it began with, and its `answer`."""
+        self.scope = Scope(ledger)
+        self.step: int | None = None
         self.told = 0
         """Messages of the conversation that the journal has already."""
-        self._calls = calls
-        self._recorder = recorder
-        self._model = model
-        self._sendable = sendable
-        self._ordinals = itertools.count(1)
+        self._calls = itertools.count(1)
+        self._children = itertools.count(1)
 
     def at(self, step: int) -> Agent:
         """This agent as the cell of one step sees it: what the cell starts belongs to that step, however late."""
         caller = copy.copy(self)
-        caller._step = step
+        caller.step = step
         return caller
 
-    def query(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
-        return self.settled(thread.wait(self.start(prompts, model)))
+    @property
+    def deepest(self) -> bool:
+        return self.limits.max_depth is not None and self.depth >= self.limits.max_depth
 
-    async def aquery(self, prompts: Sequence[str], *, model: str | None = None) -> list[object]:
-        return self.settled(await asyncio.wrap_future(self.start(prompts, model)))
+    def query(self, queries: Sequence[Query]) -> list[object]:
+        return self.settled(thread.wait(self.start(queries)))
+
+    async def aquery(self, queries: Sequence[Query]) -> list[object]:
+        return self.settled(await asyncio.wrap_future(self.start(queries)))
+
+    def settled(self, came: Results) -> list[object]:
+        """The results, now on disk. Not left to the loop thread, which still has litellm's work for them to do."""
+        self.runner.recorder.sync(came.written)
+        for note in came.notes:
+            print(note, file=sys.stderr)  # into the cell that asked; a warning could be filtered away
+        return came.values
+
+    def start(self, queries: Sequence[Query]) -> concurrent.futures.Future[Results]:
+        """Asks, and does not wait. Hand to `settled` what comes. Raises UsageError before anything is asked."""
+        if self.deepest:
+            completions = [self._completion(query) for query in queries]
+            return self.scope.start(self._complete(completions, self.step))
+        children = [(self._child(query), query) for query in queries]
+        return self.scope.start(self._ask(children, self.step))
+
+    def next_call(self) -> int:
+        return next(self._calls)
+
+    def accept(self, answer: object) -> object:
+        return answer if self.schema is None else self.schema.check(answer)
 
     def show_variables(self) -> str:
         return list_variables(self.namespace) or "(no variables yet)"
 
-    def settled(self, came: Results) -> list[object]:
-        """The results, now on disk. Not left to the loop thread, which still has litellm's work for them to do."""
-        self._recorder.sync(came.written)
-        return came.values
+    def remaining(self) -> Remaining:
+        return self.ledger.remaining(self.step or 0, self.limits, self.depth)
 
-    def start(self, prompts: Sequence[str], model: str | None) -> concurrent.futures.Future[Results]:
-        """Asks, and does not wait. Hand to `settled` what comes."""
-        return self._calls.start(self._complete_all(prompts, self._model(model), self._step))
+    async def _complete(self, asked: list[Completion], step: int | None) -> Results:
+        values = await complete_all(self, step, asked) if asked else []
+        return Results(values, self.runner.recorder.last)
 
-    async def _complete_all(self, prompts: Sequence[str], model: LanguageModel, step: int | None) -> Results:
-        """All intents are on disk before the first is sent."""
-        requests = [
-            Request(
-                (Message("system", COMPLETION_SYSTEM), Message("user", self._sendable(prompt))),
-                purpose="completion",
-                agent=self.id,
-                ordinal=next(self._ordinals),
-            )
-            for prompt in prompts
-        ]
-        if not requests:
-            return Results([], 0)
-        intents = [
-            events.CallStarted(
-                agent=self.id,
-                step=step,
-                call=request.ordinal,
-                prompt=request.messages[1].content,
-                model=model.name,
-                request_sha=messages_sha(request.messages),
-            )
-            for request in requests
-        ]
-        written = self._recorder.record(*intents)
-        try:
-            await self._recorder.on_disk(written)
-        except asyncio.CancelledError as stop:
-            for request in requests:
-                self._failed(request, step, stop)
-            raise
-        results = await asyncio.gather(*(self._complete(request, model, step) for request in requests))
-        return Results([result for _, result in results], max(written for written, _ in results))
+    async def _ask(self, children: list[tuple[Agent, Query]], step: int | None) -> Results:
+        values, notes = await ask_all(step, children)
+        return Results(values, self.runner.recorder.last, notes)
 
-    async def _complete(self, request: Request, model: LanguageModel, step: int | None) -> tuple[int, object]:
-        """The journal's number of its last event, and the text or the error."""
-        try:
-            reply = await self._calls.ask(model, request)
-        except asyncio.CancelledError as stop:
-            self._failed(request, step, stop)
-            raise
-        except RLMError as error:
-            return self._failed(request, step, error)
-        if not reply.text:
-            return self._failed(request, step, ModelError("the model's reply was empty", kind="empty"))
-        if reply.finish_reason == "length":
-            warnings.warn(f"the answer of llm_query {request.ordinal} was cut off by max_reply_tokens", stacklevel=2)
-        event = events.CallFinished(
-            agent=self.id,
-            step=step,
-            call=request.ordinal,
-            **events.of_reply(reply),
+    def _completion(self, query: Query) -> Completion:
+        for what in ("context", "tools"):
+            if (given := getattr(query, what)) is not None and given != {}:
+                raise UsageError(
+                    f"llm_query takes no {what} here: agent {self.id} is at the deepest level (max_depth="
+                    f"{self.limits.max_depth}), where it is a plain completion; put what the model must see into the "
+                    "prompt, or allow another level"
+                )
+        model = self.runner.model_at(self.depth + 1, query.model)
+        return Completion(self.next_call(), query.prompt, model, _schema(query))
+
+    def _child(self, query: Query) -> Agent:
+        if taken := {*LENT, "context"} & set(query.tools):
+            name = taken.pop()
+            raise UsageError(f"{name} is a lent name already: give tools={{'another_name': {name}}}")
+        model, schema = self.runner.model_at(self.depth + 1, query.model), _schema(query)
+        own: dict[str, Any] = dict(query.limits)
+        limits = replace(self.runner.limits, max_steps=own.pop("max_steps", self.runner.limits.max_steps))
+        ledger = self.ledger.below(replace(Limits.none(), max_reply_tokens=limits.max_reply_tokens, **own))
+        return Agent(
+            self.runner,
+            f"{self.id}.{next(self._children)}",
+            {},
+            model=model,
+            limits=limits,
+            ledger=ledger,
+            depth=self.depth + 1,
+            caller=self,
+            schema=schema,
         )
-        return self._recorder.record(event), reply.text
 
-    def _failed(self, request: Request, step: int | None, error: BaseException) -> tuple[int, object]:
-        if isinstance(error, ModelError):
-            kind = error.kind
-        elif isinstance(error, LimitExceeded):
-            kind = "limit"
-        else:
-            kind = "usage" if isinstance(error, RLMError) else "interrupted"
-        event = events.CallFailed(
-            agent=self.id,
-            step=step,
-            call=request.ordinal,
-            kind=kind,
-            message=str(error) or "stopped while waiting for the model",
-            attempts=error.attempts if isinstance(error, ModelError) else (),
-        )
-        return self._recorder.record(event), error
+
+def _schema(query: Query) -> Schema | None:
+    return None if query.schema is None else Schema(query.schema)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rlm_kernel.errors import TraceError
-from rlm_kernel.trace import notebook
+from rlm_kernel.trace import file
 from rlm_kernel.trace.events import Event
 from rlm_kernel.trace.journal import Journal, make_folder
 from rlm_kernel.trace.tree import Tree
@@ -24,6 +24,8 @@ class Recorder:
         self._on_change = on_change
         self._syncing: asyncio.Future[None] | None = None
         self._on_disk = 0
+        self.last = 0
+        """The journal's number of the newest event."""
         self.tree = Tree()
         self.lock = threading.Lock()
         """Held while the tree changes; hold it to read the tree from another thread."""
@@ -39,6 +41,7 @@ class Recorder:
             at = datetime.now(UTC).isoformat(timespec="milliseconds")
             for event in happened:
                 self.tree.add(event, at)
+            self.last = seq
         self._on_change()
         return seq
 
@@ -46,8 +49,9 @@ class Recorder:
         """What is recorded, up to that number or so far, is on disk when it returns (0.5 to 2 ms)."""
         self._journal.sync(seq)
 
-    async def on_disk(self, seq: int) -> None:
+    async def on_disk(self, seq: int | None = None) -> None:
         """The same for coroutines of the loop thread, of which any number share one write."""
+        seq = self.last if seq is None else seq
         while self._on_disk < seq:
             if self._syncing is None:
                 self._syncing = asyncio.ensure_future(self._write_through(seq))
@@ -69,7 +73,7 @@ class Recorder:
             self._journal.sync()
             make_folder(path.parent)  # a cell may have removed it
             with self.lock:
-                notebook.write(self.tree, path)
+                file.write(self.tree, path)
         except TraceError as error:
             # The answer is worth more than its record.
             warnings.warn(str(error), stacklevel=2)

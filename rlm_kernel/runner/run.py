@@ -8,8 +8,10 @@ are the person's, and what to do next is the controller's.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import platform
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,22 +22,28 @@ from typing import Any, Literal
 from rlm_kernel import preview, prompts
 from rlm_kernel.controller import Outcome
 from rlm_kernel.environment import interrupts
+from rlm_kernel.environment.routing import ShellFrontend
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
-from rlm_kernel.errors import LimitExceeded, NoAnswer, RLMError
-from rlm_kernel.limits import Ledger, Limits
+from rlm_kernel.errors import LimitExceeded, RLMError
+from rlm_kernel.limits import Ledger, Limits, Policy
 from rlm_kernel.lm import LanguageModel
 from rlm_kernel.runner.agent import Agent
 from rlm_kernel.runner.briefing import brief
 from rlm_kernel.runner.calls import Calls
 from rlm_kernel.runner.deadline import deadline
+from rlm_kernel.runner.endings import ending_of, failure_of
+from rlm_kernel.runner.hands import MainHands
 from rlm_kernel.runner.recorder import Recorder
-from rlm_kernel.runner.steps import Steps, ending_of
-from rlm_kernel.runner.stopping import Stopping
+from rlm_kernel.runner.steps import Steps
+from rlm_kernel.schema import Schema
 from rlm_kernel.trace import events
 from rlm_kernel.values import Ending, Run
 
 _NOTHING: Any = object()
+
+MAX_PROCESSES = 16
+"""Worker processes of one depth at once; each takes 40 MB."""
 
 Door = Literal["magic", "cell", "python"]
 
@@ -45,63 +53,92 @@ class Runner:
 
     def __init__(
         self,
-        model: Callable[[str | None], LanguageModel],
+        resolve: Callable[[str | None], LanguageModel],
         namespace: dict[str, Any],
         *,
+        shell: Any,
         limits: Limits,
         folder: Path,
         door: Door,
-        max_parallel: int = 16,
+        policy: Policy,
+        schema: Schema | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`model(None)` is the run's model, `model(name)` another one; both may raise UsageError."""
+        """
+        `shell` lends its input transforms and formatters, and the person's output. `resolve(None)` is the run's
+        model, `resolve(name)` another one; both may raise UsageError.
+        """
         self.id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
-        self.model = model(None)
+        self.shell = shell
         self.limits = limits
         self.redactor = Redactor()
+        self._resolve = resolve
+        self.policy = policy
+        self._resolved: dict[str | None, LanguageModel] = {}
+        self._resolving = threading.Lock()
+        model = self.model_at(0, None)
+        self.context = contextvars.copy_context()
+        """The person's, in which no cell of a model runs: what the cells of sub-agents begin with."""
         self.recorder = Recorder(folder, self.id, on_change)
-        self.calls = Calls(Ledger(limits), max_parallel)
-        self.stopping = Stopping(self.calls)
-        self.agent = Agent(
-            "0",
-            namespace,
-            calls=self.calls,
-            recorder=self.recorder,
-            model=lambda name: self.model if name is None else model(name),
-            sendable=self.sendable,
-        )
+        self.calls = Calls(policy.max_parallel)
+        self._rooms: dict[tuple[int, str], asyncio.Semaphore] = {}
+        self.agent = Agent(self, "0", namespace, model=model, limits=limits, ledger=Ledger(limits), schema=schema)
+        self.agents: dict[str, Agent] = {"0": self.agent}
+        """By id, with their namespaces, also when they are over."""
         self.recorder.record(
             events.RunStarted(
                 run=self.id,
                 door=door,
-                model=self.model.name,
+                model=model.name,
                 limits=asdict(limits),
                 versions={"rlm_kernel": version("rlm_kernel"), "python": platform.python_version()},
             )
         )
 
+    def model_at(self, depth: int, name: str | None) -> LanguageModel:
+        """One object for each name in the whole run. Raises UsageError."""
+        models = self.policy.models
+        if name is None and models:
+            name = models[min(depth, len(models) - 1)]
+        with self._resolving:
+            if name not in self._resolved:
+                self._resolved[name] = self._resolve(name)
+            return self._resolved[name]
+
+    def room(self, agent: Agent) -> asyncio.Semaphore:
+        """
+        For the agents of one depth that have a thread, or a process. Each depth has its own, and an agent waits for
+        deeper ones only, so however many there are, none waits for a place that it holds itself.
+        """
+        size = self.policy.max_agents
+        if agent.isolation == "process":
+            size = min(size, MAX_PROCESSES)
+        return self._rooms.setdefault((agent.depth, agent.isolation), asyncio.Semaphore(size))
+
     def stop(self) -> None:
         """Stop was pressed; from any thread."""
-        self.stopping.stop()
+        self.agent.scope.stop()
 
-    async def run(self, question: str, *, shell: Any, frontend: bool = True) -> Run:
+    async def run(self, question: str, *, frontend: bool = True) -> Run:
         """
-        The run, once it has an answer. `shell` lends its input transforms and formatters, and the person's output.
+        The run, once it has an answer. With `frontend`, the person sees what the root's cells put out.
 
         Raises ModelError, LimitExceeded, NoAnswer or RunInterrupted, each with what was reached as its `run`.
         """
-        return await interrupts.ours(self._run(question, shell, frontend))
+        return await interrupts.ours(self._run(question, frontend))
 
-    async def _run(self, question: str, shell: Any, frontend: bool) -> Run:
-        namespace = self.agent.namespace
-        stale = namespace.get("answer", _NOTHING)
-        briefing = brief(question, namespace, self.limits, self.redactor)
-        self.open(briefing.question, briefing.context)
+    async def _run(self, question: str, frontend: bool) -> Run:
+        agent = self.agent
+        stale = agent.namespace.get("answer", _NOTHING)
+        briefing = brief(question, agent.namespace, self.limits, self.redactor, agent.schema)
+        self.open(briefing.question, briefing.context, briefing.schema)
+        hands = MainHands(agent, ShellFrontend(self.shell) if frontend else None)
         try:
-            with deadline(self.limits.max_seconds, lambda: self.stopping.stop("deadline")):
-                outcome = await Steps(self, shell, frontend).drive(briefing)
-            failure = _failure(outcome, self.limits)
+            with deadline(self.limits.max_seconds, lambda: agent.scope.stop("deadline")):
+                outcome = await Steps(agent, hands).drive(briefing)
+            failure = failure_of(outcome, self.limits)
         except RLMError as error:
+            self._name_the_chain(error)
             outcome, failure = Outcome(ending_of(error), message=str(error)), error
         except asyncio.CancelledError:
             self.close("interrupted", message="cancelled")
@@ -113,7 +150,7 @@ class Runner:
         value = outcome.value
         if failure is not None:
             # The best so far: a limit takes away the end of the work, not the work.
-            best = namespace.get("answer", _NOTHING)
+            best = agent.namespace.get("answer", _NOTHING)
             value = None if best is stale or best is _NOTHING else best
         run = self.close(outcome.ending, value, name=outcome.name, message=outcome.message)
         if failure is not None:
@@ -121,11 +158,17 @@ class Runner:
             raise failure from None
         return run
 
+    def _name_the_chain(self, error: RLMError) -> None:
+        """A limit that sub-agents of sub-agents have used up: how far down they went."""
+        deepest = max(self.agents.values(), key=lambda agent: agent.depth)
+        if isinstance(error, LimitExceeded) and deepest.depth > 1:
+            error.args = (f"{error}; its agents went down to {deepest.id}",)
+
     def sendable(self, text: str) -> str:
         """As it may go to a model and into the record: no secret of the environment, nothing that cannot be sent."""
         return prompts.sendable(self.redactor.text(text))
 
-    def open(self, question: str, context: str | None = None) -> None:
+    def open(self, question: str, context: str | None = None, schema: str | None = None) -> None:
         """Writes down that the agent begins. A person's own cell that asks is an agent too."""
         started = events.AgentStarted(
             agent=self.agent.id,
@@ -133,7 +176,8 @@ class Runner:
             caller=None,
             question=question,
             context=context,
-            model=self.model.name,
+            model=self.agent.model.name,
+            schema=schema,
         )
         self.recorder.record(started)
 
@@ -141,8 +185,8 @@ class Runner:
         self, ending: Ending, value: object = None, *, name: str | None = None, message: str | None = None
     ) -> Run:
         """Writes down how it ended, and the notebook. `name` is the variable that FINAL's string named."""
-        self.calls.close()
-        ledger = self.calls.ledger
+        self.agent.scope.close()
+        ledger = self.agent.ledger
         answer = None
         if value is not None:
             answer = self.redactor.text(preview.render(value, 4_000, show=repr_within))
@@ -156,6 +200,7 @@ class Runner:
                 answer=answer,
                 name=name,
                 message=message,
+                seconds=seconds,
             ),
             events.RunFinished(
                 ending=ending,
@@ -178,12 +223,3 @@ class Runner:
             trace=trace,
             journal=self.recorder.path,
         )
-
-
-def _failure(outcome: Outcome, limits: Limits) -> RLMError | None:
-    if outcome.ending == "limit":
-        allowed = limits.max_steps or 0
-        return LimitExceeded("max_steps", allowed, allowed)
-    if outcome.ending == "no_answer":
-        return NoAnswer(outcome.message or "the model gave no answer")
-    return None

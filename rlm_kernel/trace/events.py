@@ -40,6 +40,14 @@ class AgentStarted:
     context: str | None
     """The description of `context` that the model was given; None where there was no context."""
     model: str
+    step: int | None = None
+    """The caller's step whose cell started it; None for the root, and where a person's own cell did."""
+    schema: str | None = None
+    """The form that its answer must have, as it was told; None for any."""
+    tools: tuple[str, ...] = ()
+    """Names of the functions that were lent to it."""
+    isolation: str = "thread"
+    """Where its cells run: `thread`, or `process` for a worker process of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +162,8 @@ class AgentFinished:
     """The variable that FINAL's string named, where the reference was followed."""
     message: str | None = None
     """Why it ended otherwise than with an answer, in one line."""
+    seconds: float | None = None
+    """Wall clock from its start; None in a record of before there were sub-agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from rlm_kernel.errors import UsageError
@@ -41,8 +42,6 @@ class Call:
 @dataclass(slots=True)
 class Step:
     number: int
-    order: int
-    """Where its first event stands in the run: larger is later, over all agents."""
     new: tuple[Message, ...] = ()
     """The messages that this step added to the conversation."""
     request_sha: str = ""
@@ -54,6 +53,8 @@ class Step:
     cell: CellFinished | None = None
     """What came of the cell: outputs, error, notes, seconds."""
     calls: list[Call] = field(default_factory=list)
+    agents: list[Agent] = field(default_factory=list)
+    """The sub-agents that its cell started, in the order of their ids: parallel ones start in any."""
 
 
 @dataclass(slots=True)
@@ -61,13 +62,26 @@ class Agent:
     id: str
     depth: int = 0
     caller: str | None = None
+    in_step: int | None = None
+    """The caller's step whose cell started it; None for a root, and where a person's own cell did."""
     question: str = ""
     context: str | None = None
     model: str = ""
+    schema: str | None = None
+    """The form that its answer must have, as it was told; None for any."""
+    tools: tuple[str, ...] = ()
+    isolation: str = "thread"
+    """Where its cells run: `thread` or `process`."""
     steps: list[Step] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     """Completions that a person's own cell asked for, outside any step."""
+    agents: list[Agent] = field(default_factory=list)
+    """Sub-agents that a person's own cell started, outside any step."""
     children: list[Agent] = field(default_factory=list)
+    """All its sub-agents, those of its steps too, in the order of their ids."""
+    began: datetime | None = None
+    """When the record says that it started; None where it says nothing of that."""
+    ended: datetime | None = None
     end: AgentFinished | None = None
     """Ending, description of the answer, and why; None while it works, and where the record stops before."""
 
@@ -90,6 +104,11 @@ class Agent:
         return [*(call for step in self.steps for call in step.calls), *self.calls]
 
 
+def by_id(agent: Agent) -> tuple[tuple[int, str], ...]:
+    """Sorts `0.10` after `0.9`. Shorter numbers are smaller ones, so that no id need be a number."""
+    return tuple((len(part), part) for part in agent.id.split("."))
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     steps: int
@@ -98,9 +117,19 @@ class Totals:
     usage: Usage
     unpriced_calls: int
     seconds: float | None
-    """Wall clock of the run; None where the record does not say."""
+    """Wall clock; None where the record does not say."""
 
     @property
     def cost_usd(self) -> float | None:
         """None where any call's price is unknown."""
         return None if self.unpriced_calls else self.usage.cost_usd or 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an agent took."""
+
+    own: Totals
+    """Without its sub-agents. The seconds are those in which none of them was at work."""
+    total: Totals
+    """With all below it. The seconds are its wall clock, not the sum of what ran side by side."""

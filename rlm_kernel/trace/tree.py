@@ -8,10 +8,11 @@ may add while another looks: lists only grow, and a value that is there does not
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
-from rlm_kernel.limits import add
+from rlm_kernel.trace import sums
 from rlm_kernel.trace.events import (
     AgentFinished,
     AgentStarted,
@@ -27,9 +28,9 @@ from rlm_kernel.trace.events import (
     RunFinished,
     RunStarted,
 )
-from rlm_kernel.trace.nodes import Agent, Call, Failure, Status, Step, Totals
+from rlm_kernel.trace.nodes import Agent, Call, Failure, Spent, Status, Step, Totals, by_id
 from rlm_kernel.trace.reading import Stamped
-from rlm_kernel.values import Reply, Usage
+from rlm_kernel.values import Reply
 
 
 class Tree:
@@ -41,9 +42,9 @@ class Tree:
         """All that was added, with its time where that was given."""
         self._steps: dict[tuple[str, int], Step] = {}
         self._calls: dict[tuple[str, int], Call] = {}
+        self._spent: tuple[int, dict[str, Spent]] = (-1, {})
 
     def add(self, event: Event, at: str | None = None) -> None:
-        self.log.append((at, event))
         match event:
             case RunStarted():
                 self.run = event
@@ -52,10 +53,10 @@ class Tree:
                 for agent in self.agents.values():
                     _stop_open(agent)
             case AgentStarted():
-                self._start(event)
+                self._start(event, at)
             case AgentFinished():
                 agent = self._agent(event.agent)
-                agent.end = event
+                agent.end, agent.ended = event, _time(at)
                 _stop_open(agent)
             case Asked():
                 step = self._step(event.agent, event.step)
@@ -85,6 +86,8 @@ class Tree:
             case CallFailed():
                 call = self._call(event.agent, event.step, event.call)
                 call.failure, call.status = _failure(event)
+        # Last, because what was summed up is known by the length of the log.
+        self.log.append((at, event))
 
     @property
     def root(self) -> Agent | None:
@@ -105,17 +108,14 @@ class Tree:
                     waiting.extend((child, level + 1) for child in reversed(agent.children))
 
     def totals(self) -> Totals:
-        usage, unpriced, calls, steps = Usage(), 0, 0, 0
-        for agent in list(self.agents.values()):
-            steps += sum(1 for step in agent.steps if step.reply is not None)
-            asked: list[Step | Call] = [*agent.steps, *agent.all_calls]
-            for each in asked:
-                if each.reply is not None:
-                    usage = add(usage, each.reply.usage)
-                    unpriced += each.reply.usage.cost_usd is None
-                # A call that a limit refused was never sent.
-                calls += each.reply is not None or (each.failure is not None and each.failure.kind != "limit")
-        return Totals(steps, calls, usage, unpriced, self._seconds())
+        """Of the whole run."""
+        spent = self._spent_of_all()
+        return sums.added([each.own for each in spent.values()], self._seconds())
+
+    def spent(self, agent: Agent) -> Spent:
+        """What one of its agents took, alone and with those below. All are summed in one walk, once for a change."""
+        # One that is being added at this moment is not among them yet.
+        return self._spent_of_all().get(agent.id) or sums.spent([agent], None)[agent.id]
 
     @property
     def started_at(self) -> str | None:
@@ -124,22 +124,26 @@ class Tree:
     def _seconds(self) -> float | None:
         if self.end is not None:
             return self.end.seconds
-        first, last = (self.log[0][0], self.log[-1][0]) if self.log else (None, None)
-        if first is None or last is None:
-            return None
-        return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+        first, last = (_time(self.log[0][0]), _time(self.log[-1][0])) if self.log else (None, None)
+        return None if first is None or last is None else (last - first).total_seconds()
 
-    def _start(self, event: AgentStarted) -> None:
+    def _spent_of_all(self) -> dict[str, Spent]:
+        version = len(self.log)
+        if self._spent[0] != version:
+            last = _time(self.log[-1][0]) if self.log else None
+            self._spent = version, sums.spent([agent for agent, _ in self.walk()], last)
+        return self._spent[1]
+
+    def _start(self, event: AgentStarted, at: str | None) -> None:
         agent = self._agent(event.agent)
-        agent.depth, agent.question, agent.context, agent.model = (
-            event.depth,
-            event.question,
-            event.context,
-            event.model,
-        )
+        agent.depth, agent.question, agent.context = event.depth, event.question, event.context
+        agent.model, agent.schema, agent.tools = event.model, event.schema, event.tools
+        agent.isolation, agent.began = event.isolation, _time(at)
         if event.caller is not None and agent.caller is None:
-            agent.caller = event.caller
-            self._agent(event.caller).children.append(agent)
+            agent.caller, agent.in_step = event.caller, event.step
+            caller = self._agent(event.caller)
+            insort(caller.children, agent, key=by_id)
+            insort(caller.agents if event.step is None else self._step(caller.id, event.step).agents, agent, key=by_id)
 
     def _agent(self, id: str) -> Agent:
         found = self.agents.get(id)
@@ -150,7 +154,7 @@ class Tree:
     def _step(self, agent: str, number: int) -> Step:
         step = self._steps.get((agent, number))
         if step is None:
-            step = self._steps[agent, number] = Step(number, order=len(self.log))
+            step = self._steps[agent, number] = Step(number)
             self._agent(agent).steps.append(step)
         return step
 
@@ -168,6 +172,17 @@ def fold(events: Iterable[Stamped]) -> Tree:
     for stamped in events:
         tree.add(stamped.event, stamped.at)
     return tree
+
+
+def _time(at: str | None) -> datetime | None:
+    """None where it says no time: a journal's checksum tells that it is whole, not that it was well written."""
+    if at is None:
+        return None
+    try:
+        time = datetime.fromisoformat(at)
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _reply(event: Replied | CallFinished) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlm_kernel.trace.nodes import Call, Step, Totals
+from rlm_kernel.trace.nodes import Agent, Call, Spent, Step, Totals
 from rlm_kernel.trace.tree import Tree
 
 UNKNOWN = "–"
@@ -29,6 +29,35 @@ def number(value: float | None) -> str:
 
 def cost(totals: Totals) -> str:
     return "cost unknown" if totals.cost_usd is None else dollars(totals.cost_usd)
+
+
+def spent(took: Spent) -> list[str]:
+    """Tokens, cost, seconds of an agent; what those below it took beside, where it has any."""
+    own, total = took.own, took.total
+
+    def both(alone: str, together: str) -> str:
+        return alone if total is own else f"{alone}, {together} with those below"
+
+    tokens = both(f"{own.usage.total_tokens:,} tokens", f"{total.usage.total_tokens:,}")
+    return [tokens, both(cost(own), cost(total)), both(seconds(own.seconds), seconds(total.seconds))]
+
+
+def asked_by(agent: Agent) -> str:
+    """Whose cell started it; empty for a root."""
+    if agent.caller is None:
+        return ""
+    return f"agent {agent.caller}, " + ("a person's cell" if agent.in_step is None else f"step {agent.in_step}")
+
+
+def work(totals: Totals) -> str:
+    """All that was taken, in one line."""
+    parts = [count(totals.steps, "step"), count(totals.calls, "model call"), f"{totals.usage.total_tokens:,} tokens"]
+    return ", ".join([*parts, cost(totals), seconds(totals.seconds)])
+
+
+def agent_state(agent: Agent) -> str:
+    """How it ended, or else that it has not."""
+    return "at work" if agent.end is None else agent.end.ending
 
 
 def ending(tree: Tree) -> str:

@@ -1,74 +1,130 @@
 """
 What the HTML and the text view have in common: which agents and steps are shown, how fully, and the lines over them.
 
-A view is bounded whatever the run. The newest step is always whole; of the older ones the bodies go first, then the
-lines, and what is left out is counted.
+A view is bounded whatever the run. The newest step of the root is always whole; of the others the bodies go first,
+then the lines, and what is left out is counted. Which are shown rests on ids and numbers alone, never on which of
+several agents was faster, so that a run that is done again looks the same.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 
 from rlm_kernel.trace import words
 from rlm_kernel.trace.nodes import Agent, Call, Step
 from rlm_kernel.trace.safe import clip, one_line
 from rlm_kernel.trace.tree import Tree
 
-MOST_AGENTS = 40
+MOST_AGENTS = 24
 MOST_CALLS = 8
-"""Completions of one step that are shown; the rest is counted."""
+"""Completions of one step that are shown, and sub-agents; the rest is counted."""
 HEAD_CHARS = 90
 """Of a prompt, a reply, a question of a sub-agent."""
 
 
-def context_line(description: str) -> str:
+def context_line(description: str, chars: int) -> str:
     """The first line of a context's description, which says its type and size; the rest stands in the notebook."""
-    return one_line(description.split("\n", 1)[0].removeprefix("`context`: "), 200)
+    return one_line(description.split("\n", 1)[0].removeprefix("`context`: "), chars)
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
-    agents: list[tuple[Agent, int]]
-    """Those that are shown, in order, with how deep they hang."""
-    steps: dict[tuple[str, int], str]
-    """The drawn steps by agent and number; those that had no room are not in it."""
-    more_agents: int
+class Drawn:
+    text: str
+    whole: bool
+    """Whether it has its body, or is but a line."""
 
-    def steps_of(self, agent: Agent) -> tuple[str, list[str]]:
-        """How many of its steps are left out, in words, empty where none is; and the others, drawn."""
-        shown = [self.steps[agent.id, step.number] for step in agent.steps if (agent.id, step.number) in self.steps]
-        more = len(agent.steps) - len(shown)
-        return f"… {words.count(more, 'earlier step')}" if more else "", shown
+
+@dataclass(slots=True)
+class Node:
+    """An agent that is shown."""
+
+    agent: Agent
+    level: int
+    """How deep it hangs; 0 for the root."""
+    age: int
+    """Of the root's step that it hangs below; 0 is the newest."""
+    steps: dict[int, Drawn] = field(default_factory=dict)
+    """By number, oldest first; those that had no room are not in it."""
+    below: dict[int | None, list[Node]] = field(default_factory=dict)
+    """Its shown sub-agents by the step that started them; None for a person's own cell."""
+
+    @property
+    def left_out(self) -> str:
+        """How many of its steps, in words; empty where none is."""
+        more = len(self.agent.steps) - len(self.steps)
+        return f"… {words.count(more, 'earlier step')}" if more else ""
+
+    def more(self, step: Step | None) -> str:
+        """How many of the sub-agents that the step started are left out, in words."""
+        asked = self.agent.agents if step is None else step.agents
+        hidden = asked[len(self.below.get(None if step is None else step.number, [])) :]
+        if not hidden:
+            return ""
+        busy = sum(1 for agent in hidden if agent.end is None)
+        return f"… {words.count(len(hidden), 'more agent')}{f', {busy:,} at work' if busy else ''}"
 
 
 def outline(
-    tree: Tree, whole: Callable[[Step, bool], str], short: Callable[[Step], str], chars: int, short_chars: int
-) -> Outline:
+    tree: Tree, whole: Callable[[Node, Step], str], short: Callable[[Node, Step], str], chars: int, short_chars: int
+) -> tuple[list[Node], int]:
     """
-    Draw steps, newest first: `whole(step, newest)` up to `chars` in sum, then `short(step)` up to `short_chars` more.
+    The agents that nobody called, with what is shown below them, and how many of them are left out.
 
-    A step is cut to far less than `chars`, so the newest is always whole.
+    Steps are drawn newest first, a caller's before those below it: `whole` up to `chars` in sum, then `short` up to
+    `short_chars` more. A step is cut to far less than `chars`, so the newest is always whole.
     """
-    walked = list(islice(tree.walk(), MOST_AGENTS))
-    newest_first = sorted(
-        ((step, agent) for agent, _ in walked for step in agent.steps), key=lambda pair: pair[0].order, reverse=True
-    )
-    drawn: dict[tuple[str, int], str] = {}
-    for n, (step, agent) in enumerate(newest_first):
+    tops = [agent for agent, level in tree.walk() if level == 0]
+    nodes = [Node(agent, 0, 0) for agent in tops[:MOST_AGENTS]]
+    shown = _with_those_below(nodes)
+    drawn: dict[tuple[str, int], Drawn] = {}
+    for node, step in _newest_first(shown):
         if chars > 0:
-            text = whole(step, n == 0)
+            text = whole(node, step)
             chars -= len(text)
             if chars >= 0:
-                drawn[agent.id, step.number] = text
+                drawn[node.agent.id, step.number] = Drawn(text, True)
                 continue
-        text = short(step)
+        text = short(node, step)
         short_chars -= len(text)
         if short_chars < 0:
             break
-        drawn[agent.id, step.number] = text
-    return Outline(walked, drawn, len(tree.agents) - len(walked))
+        drawn[node.agent.id, step.number] = Drawn(text, False)
+    for node in shown:
+        found = ((step.number, drawn.get((node.agent.id, step.number))) for step in node.agent.steps)
+        node.steps = {number: each for number, each in found if each is not None}
+    return nodes, len(tops) - len(nodes)
+
+
+def _with_those_below(nodes: list[Node]) -> list[Node]:
+    """Hangs sub-agents below, level by level and newest steps first, while there is room. Gives all that are shown."""
+    shown, waiting = list(nodes), deque(nodes)
+    seen = {node.agent.id for node in nodes}
+    while waiting:
+        node = waiting.popleft()
+        own: list[tuple[int | None, list[Agent]]] = [(None, node.agent.agents)]
+        started = own + [(step.number, step.agents) for step in reversed(node.agent.steps)]
+        for age, (number, agents) in enumerate(started):
+            # A tampered record may let agents hang from each other in a ring.
+            here = [agent for agent in agents[:MOST_CALLS] if agent.id not in seen][: MOST_AGENTS - len(shown)]
+            if here:
+                seen.update(agent.id for agent in here)
+                root_age = node.age if node.level else max(0, age - 1)
+                node.below[number] = [Node(agent, node.level + 1, root_age) for agent in here]
+                shown += node.below[number]
+                waiting += node.below[number]
+    return shown
+
+
+def _newest_first(shown: list[Node]) -> list[tuple[Node, Step]]:
+    """By the root's step, newest first; within it the caller's before those below, and of each agent the newest."""
+    aged = [
+        ((age if node.level == 0 else node.age, node.level, age), node, step)
+        for node in shown
+        for age, step in enumerate(reversed(node.agent.steps))
+    ]
+    return [(node, step) for _, node, step in sorted(aged, key=lambda each: each[0])]
 
 
 def run_line(tree: Tree, volatile: bool) -> str:
@@ -79,6 +135,8 @@ def run_line(tree: Tree, volatile: bool) -> str:
     ]
     if tree.run is not None:
         parts.append(one_line(tree.run.model, 80))
+    if len(tree.agents) > 1:
+        parts.append(words.count(len(tree.agents), "agent"))
     parts += [words.count(totals.steps, "step"), words.count(totals.calls, "model call")]
     parts += [f"{totals.usage.total_tokens:,} tokens", words.cost(totals)]
     if volatile and totals.seconds is not None:
@@ -119,6 +177,26 @@ def call_facts(call: Call, volatile: bool) -> str:
     return " · ".join(facts)
 
 
+def agent_line(tree: Tree, agent: Agent, volatile: bool) -> str:
+    """Of a sub-agent: who, what it was asked, how far it is, and what it took."""
+    spent = tree.spent(agent)
+    parts = [f"agent {one_line(agent.id, 40)}: {one_line(agent.question, HEAD_CHARS)}"]
+    parts += [one_line(words.agent_state(agent), 40), words.count(spent.own.steps, "step")]
+    facts = words.spent(spent)
+    return " · ".join([*parts, *(facts if volatile else facts[:-1])])
+
+
+def terms(node: Node) -> list[str]:
+    """What an agent was given beside its question."""
+    agent, chars = node.agent, HEAD_CHARS if node.level else 200
+    given = [] if agent.context is None else [f"context: {context_line(agent.context, chars)}"]
+    if agent.schema is not None:
+        given.append(f"answer as: {one_line(agent.schema, chars)}")
+    if agent.tools:
+        given.append(f"tools: {one_line(', '.join(agent.tools[:20]), chars)}")
+    return given if agent.isolation == "thread" else [*given, f"runs in a {one_line(agent.isolation, 40)} of its own"]
+
+
 def call_answer(call: Call) -> str:
     if call.reply is not None:
         return call.reply.text
@@ -135,10 +213,11 @@ def step_trouble(step: Step, chars: int) -> str:
     return ""
 
 
-def end_line(agent: Agent) -> str:
+def end_line(node: Node) -> str:
     """How an agent ended, without its answer; empty while it works."""
-    if agent.end is None:
+    end = node.agent.end
+    if end is None:
         return ""
-    named = f" ({one_line(agent.end.name, HEAD_CHARS)})" if agent.end.name is not None else ""
-    why = f": {one_line(agent.end.message, 300)}" if agent.end.message else ""
-    return f"{one_line(agent.end.ending, 40)}{named}{why}"
+    named = f" ({one_line(end.name, HEAD_CHARS)})" if end.name is not None else ""
+    why = f": {one_line(end.message, HEAD_CHARS if node.level else 300)}" if end.message else ""
+    return f"{one_line(end.ending, 40)}{named}{why}"

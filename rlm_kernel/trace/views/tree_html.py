@@ -8,13 +8,13 @@ is escaped, without exception; see `safe`.
 from __future__ import annotations
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.nodes import Agent, Call, Step
+from rlm_kernel.trace.nodes import Call, Step
 from rlm_kernel.trace.safe import clip, in_html, one_line, outputs_text
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views import outline as lines
 
-WHOLE_CHARS = 75_000
-SHORT_CHARS = 15_000
+WHOLE_CHARS = 60_000
+SHORT_CHARS = 12_000
 CODE_CHARS = 2_000
 OUTPUT_CHARS = 2_000
 ERROR_CHARS = 1_000
@@ -25,53 +25,61 @@ _COLOURS = {"done": _GREEN, "final": _GREEN, "asking": _BLUE, "running": _BLUE}
 
 def as_html(tree: Tree, volatile: bool = True) -> str:
     """The live view, under 200 kB whatever the run. `volatile=False` leaves out the run's id and all seconds."""
-    drawn = lines.outline(
+    tops, more = lines.outline(
         tree,
-        lambda step, newest: _step(step, newest, volatile),
-        lambda step: f"<div>{_summary(step, volatile)}</div>",
+        lambda node, step: _step(node, step, volatile),
+        lambda node, step: f"<div>{_summary(step, volatile)}",
         WHOLE_CHARS,
         SHORT_CHARS,
     )
     parts = [f"<div><b>{in_html(lines.run_line(tree, volatile))}</b></div>"]
-    opened: list[tuple[int, Agent]] = []
-    for agent, level in drawn.agents:
-        while opened and opened[-1][0] >= level:
-            parts += _end(*opened.pop())
-        parts += _begin(agent, level, drawn, volatile)
-        opened.append((level, agent))
-    while opened:
-        parts += _end(*opened.pop())
-    if drawn.more_agents:
-        parts.append(_muted(f"… {drawn.more_agents:,} more agents"))
+    for node in tops:
+        parts += _agent(tree, node, volatile)
+    if more:
+        parts.append(_muted(f"… {more:,} more agents"))
     return f'<div style="border-left: 3px solid {_BLUE}; padding-left: 10px">{"".join(parts)}</div>'
 
 
-def _begin(agent: Agent, level: int, drawn: lines.Outline, volatile: bool) -> list[str]:
-    if level == 0:
+def _agent(tree: Tree, node: lines.Node, volatile: bool) -> list[str]:
+    agent = node.agent
+    if node.level == 0:
         parts = [f"<div>{in_html(clip(agent.question, 500))}</div>"]
     else:
-        head = in_html(f"agent {one_line(agent.id, 40)}: {one_line(agent.question, lines.HEAD_CHARS)}")
+        head = in_html(lines.agent_line(tree, agent, volatile))
         parts = [f'<details style="padding-left: 14px"><summary>{head}</summary>']
-    if agent.context is not None:
-        parts.append(_muted(f"context: {lines.context_line(agent.context)}"))
-    left_out, steps = drawn.steps_of(agent)
-    if left_out:
-        parts.append(_muted(left_out))
-    return [*parts, *steps, *_calls(agent.calls, volatile)]
+    parts += map(_muted, lines.terms(node))
+    if node.left_out:
+        parts.append(_muted(node.left_out))
+    for step in agent.steps:
+        if (drawn := node.steps.get(step.number)) is not None:
+            parts += [drawn.text, *_below(tree, node, step, volatile), "</details>" if drawn.whole else "</div>"]
+    parts += _calls(agent.calls, volatile)
+    parts += _below(tree, node, None, volatile)
+    parts += _end(node)
+    return parts if node.level == 0 else [*parts, "</details>"]
 
 
-def _end(level: int, agent: Agent) -> list[str]:
-    """After the sub-agents, so that the last line of a run is its answer."""
+def _below(tree: Tree, node: lines.Node, step: Step | None, volatile: bool) -> list[str]:
     parts = []
-    if end := lines.end_line(agent):
-        parts.append(f"<div><b>{in_html(end)}</b></div>")
-    if agent.end is not None and agent.end.answer is not None:
-        answer = clip(agent.end.answer, OUTPUT_CHARS) if level == 0 else one_line(agent.end.answer, 200)
+    for each in node.below.get(None if step is None else step.number, []):
+        parts += _agent(tree, each, volatile)
+    more = node.more(step)
+    return [*parts, _muted(more)] if more else parts
+
+
+def _end(node: lines.Node) -> list[str]:
+    """After the sub-agents, so that the last line of a run is its answer."""
+    parts, end = [], node.agent.end
+    if line := lines.end_line(node):
+        parts.append(f"<div><b>{in_html(line)}</b></div>")
+    if end is not None and end.answer is not None:
+        answer = clip(end.answer, OUTPUT_CHARS) if node.level == 0 else one_line(end.answer, lines.HEAD_CHARS)
         parts.append(_pre(answer, _GREEN))
-    return parts if level == 0 else [*parts, "</details>"]
+    return parts
 
 
-def _step(step: Step, newest: bool, volatile: bool) -> str:
+def _step(node: lines.Node, step: Step, volatile: bool) -> str:
+    """Without its end, before which the sub-agents go that it started."""
     parts = []
     if step.source is not None:
         parts.append(_pre(clip(step.source, CODE_CHARS), _GREY))
@@ -79,8 +87,9 @@ def _step(step: Step, newest: bool, volatile: bool) -> str:
         parts.append(_pre(outputs_text(step.cell.outputs, OUTPUT_CHARS), _BLUE))
     parts.append(_pre(lines.step_trouble(step, ERROR_CHARS), _RED))
     parts += _calls(step.calls, volatile)
-    opened = " open" if newest else ""
-    return f"<details{opened}><summary>{_summary(step, volatile)}</summary>{''.join(parts)}</details>"
+    # Only the root's: which of several sub-agents has the newest step changes from one moment to the next.
+    opened = " open" if node.level == 0 and step is node.agent.steps[-1] else ""
+    return f"<details{opened}><summary>{_summary(step, volatile)}</summary>{''.join(parts)}"
 
 
 def _summary(step: Step, volatile: bool) -> str:

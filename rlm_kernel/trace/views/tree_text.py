@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.nodes import Agent, Call, Step
+from rlm_kernel.trace.nodes import Call, Step
 from rlm_kernel.trace.safe import clip, one_line, outputs_text
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views import outline as lines
@@ -12,55 +12,58 @@ WHOLE_CHARS = 40_000
 SHORT_CHARS = 10_000
 CODE_CHARS = 1_500
 OUTPUT_CHARS = 800
-DEEPEST = 20
+DEEPEST = 10
 """Sub-agents below are not indented further."""
 
 
 def as_text(tree: Tree, times: bool = True) -> str:
     """The live view. `times=False` leaves out what differs from one run to the next: the run's id and all seconds."""
-    drawn = lines.outline(
+    tops, more = lines.outline(
         tree,
-        lambda step, newest: _step(step, times),
-        lambda step: _line(step, times),
+        lambda node, step: _under(_step(step, times), _margin(node.level) + "  "),
+        lambda node, step: _under(_line(step, times), _margin(node.level) + "  "),
         WHOLE_CHARS,
         SHORT_CHARS,
     )
     shown = [lines.run_line(tree, times)]
-    ends: list[tuple[int, Agent]] = []
-    for agent, level in drawn.agents:
-        while ends and ends[-1][0] >= level:
-            shown += _end(*ends.pop())
-        shown += _agent(agent, level, drawn, times)
-        ends.append((level, agent))
-    while ends:
-        shown += _end(*ends.pop())
-    if drawn.more_agents:
-        shown.append(f"… {drawn.more_agents:,} more agents")
+    for node in tops:
+        shown += _agent(tree, node, times)
+    if more:
+        shown.append(f"… {more:,} more agents")
     return "\n".join(shown)
 
 
-def _agent(agent: Agent, level: int, drawn: lines.Outline, times: bool) -> list[str]:
-    question = clip(agent.question, 500) if level == 0 else one_line(agent.question, lines.HEAD_CHARS)
-    body = []
-    if agent.context is not None:
-        body.append(f"context: {lines.context_line(agent.context)}")
-    left_out, steps = drawn.steps_of(agent)
-    if left_out:
-        body.append(left_out)
-    body += [*steps, *_calls(agent.calls, times)]
-    margin = _margin(level)
-    head = _under(question, f"{margin}agent {one_line(agent.id, 40)}: ")
-    return [head, *(_under(text, margin + "  ") for text in body)]
+def _agent(tree: Tree, node: lines.Node, times: bool) -> list[str]:
+    agent, margin = node.agent, _margin(node.level)
+    if node.level == 0:
+        shown = [_under(clip(agent.question, 500), f"{margin}agent {one_line(agent.id, 40)}: ")]
+    else:
+        shown = [margin + lines.agent_line(tree, agent, times)]
+    shown += [f"{margin}  {text}" for text in (*lines.terms(node), node.left_out) if text]
+    for step in agent.steps:
+        if (drawn := node.steps.get(step.number)) is not None:
+            shown += [drawn.text, *_below(tree, node, step, times)]
+    shown += [f"{margin}  {text}" for text in _calls(agent.calls, times)]
+    shown += _below(tree, node, None, times)
+    if end := _end(node):
+        shown.append(_under(end, margin + "  "))
+    return shown
 
 
-def _end(level: int, agent: Agent) -> list[str]:
+def _below(tree: Tree, node: lines.Node, step: Step | None, times: bool) -> list[str]:
+    shown = []
+    for each in node.below.get(None if step is None else step.number, []):
+        shown += _agent(tree, each, times)
+    more = node.more(step)
+    return [*shown, _margin(node.level + 1) + more] if more else shown
+
+
+def _end(node: lines.Node) -> str:
     """After an agent's sub-agents, so that the last line of a run is its answer."""
-    end = lines.end_line(agent)
-    if not end:
-        return []
-    answer = agent.end.answer if agent.end is not None else None
-    text = end if answer is None else f"{end}: {clip(answer, OUTPUT_CHARS)}"
-    return [_under(text, _margin(level) + "  ")]
+    line, end = lines.end_line(node), node.agent.end
+    if end is None or end.answer is None:
+        return line
+    return f"{line}: {clip(end.answer, OUTPUT_CHARS) if node.level == 0 else one_line(end.answer, lines.HEAD_CHARS)}"
 
 
 def _step(step: Step, times: bool) -> str:
@@ -93,7 +96,7 @@ def _calls(calls: list[Call], times: bool) -> list[str]:
 
 
 def _margin(level: int) -> str:
-    return "  " * min(level, DEEPEST)
+    return "    " * min(level, DEEPEST)
 
 
 def _under(text: str, first: str, rest: str | None = None) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from rlm_kernel.trace import words
 from rlm_kernel.trace.nodes import Agent, Call, Step
-from rlm_kernel.trace.safe import in_html, one_line
+from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
+from rlm_kernel.trace.views.table import Row, table_html, table_text
 
 HEADERS = ("agent", "call", "model", "in", "out", "cached", "reasoning", "cost", "first token", "seconds", "retries")
 MOST_ROWS = 500
 """Of the table in its two forms; `usage_table` gives all."""
 _NAMES = 3
-# The first columns are names, to the left; the rest are figures, to the right.
-
-Row = tuple[str, ...]
 
 
 def usage_table(tree: Tree) -> tuple[Row, list[Row]]:
@@ -49,26 +47,12 @@ def usage_table(tree: Tree) -> tuple[Row, list[Row]]:
 
 def usage_text(tree: Tree) -> str:
     headers, rows, left_out = _bounded(tree)
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    lines = []
-    for row in (headers, *rows):
-        names = [cell.ljust(width) for cell, width in zip(row[:_NAMES], widths[:_NAMES], strict=True)]
-        figures = [cell.rjust(width) for cell, width in zip(row[_NAMES:], widths[_NAMES:], strict=True)]
-        lines.append("  ".join(names + figures).rstrip())
-    return "\n".join([*lines, *left_out])
+    return table_text(headers, rows, _NAMES, left_out)
 
 
 def usage_html(tree: Tree) -> str:
     headers, rows, left_out = _bounded(tree)
-
-    def line(tag: str, row: Row) -> str:
-        sides = ("left" if n < _NAMES else "right" for n in range(len(row)))
-        cells = (f'<{tag} style="text-align: {s}">{in_html(cell)}</{tag}>' for cell, s in zip(row, sides, strict=True))
-        return f"<tr>{''.join(cells)}</tr>"
-
-    body = "".join(line("td", row) for row in rows)
-    table = f"<table><thead>{line('th', headers)}</thead><tbody>{body}</tbody></table>"
-    return table + "".join(f"<div>{in_html(text)}</div>" for text in left_out)
+    return table_html(headers, rows, _NAMES, left_out)
 
 
 def _bounded(tree: Tree) -> tuple[Row, list[Row], list[str]]:

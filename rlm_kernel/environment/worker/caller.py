@@ -1,0 +1,136 @@
+"""What stands behind `llm_query` and its kin in a worker: each is a request over the link, and a wait for its reply."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from rlm_kernel.environment.worker.link import Link, Message, Packed, pack
+from rlm_kernel.errors import UsageError
+from rlm_kernel.queries import Query
+from rlm_kernel.values import Remaining
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Stands for an answer that the other process has accepted and holds."""
+
+    number: int
+
+
+class Requests:
+    """Those under way. The reader of the link hands in what comes."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Future[Message]] = {}
+        self._process = os.getpid()
+
+    def send(self, kind: str, step: int, body: Packed | None = None) -> tuple[int, Future[Message]]:
+        """Its number and its reply. Cancelling the reply's future cancels what was asked for."""
+        if os.getpid() != self._process:
+            # A fork has the socket of its parent, and would read the parent's replies.
+            raise UsageError("a forked process cannot ask a model: use llm_query_batched, or threads")
+        number = next(self._numbers)
+        reply: Future[Message] = Future()
+        self._open[number] = reply
+        self._link.send(Message(kind, number, step, body))
+        return number, reply
+
+    def ask(self, kind: str, step: int, body: Packed | None = None) -> tuple[int, Any]:
+        number, reply = self.send(kind, step, body)
+        try:
+            return number, opened(reply.result())
+        except BaseException:
+            self.cancel(number, reply)
+            raise
+
+    def cancel(self, number: int, reply: Future[Message]) -> None:
+        if reply.cancel():
+            self._open.pop(number, None)
+            self._link.send(Message("cancel", number))
+
+    def deliver(self, message: Message) -> None:
+        reply = self._open.pop(message.number, None)
+        if reply is not None and reply.set_running_or_notify_cancel():
+            reply.set_result(message)
+
+
+def opened(reply: Message) -> Any:
+    """Raises the error that came instead of a value."""
+    well, value = reply.open()
+    if not well:
+        raise value from None
+    return value
+
+
+class RemoteCaller:
+    """Implements `namespace.Caller` for the cell of one step."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        step: int,
+        namespace: dict[str, Any],
+        list_variables: Callable[[Mapping[str, object]], str],
+    ) -> None:
+        self.namespace = namespace
+        self._requests = requests
+        self._step = step
+        self._list_variables = list_variables
+
+    def query(self, queries: Sequence[Query]) -> list[object]:
+        return _answers(self._requests.ask("query", self._step, _packed(queries))[1])
+
+    async def aquery(self, queries: Sequence[Query]) -> list[object]:
+        number, reply = self._requests.send("query", self._step, _packed(queries))
+        try:
+            return _answers(opened(await asyncio.wrap_future(reply)))
+        except BaseException:
+            self._requests.cancel(number, reply)
+            raise
+
+    def accept(self, answer: object) -> object:
+        try:
+            body = pack(answer)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise TypeError(
+                f"the answer, of type {type(answer).__name__}, cannot leave the worker process ({error}): give FINAL "
+                "something that can be pickled, such as a list in place of a generator"
+            ) from None
+        return Held(self._requests.ask("accept", self._step, body)[0])
+
+    def show_variables(self) -> str:
+        return self._list_variables(self.namespace) or "(no variables yet)"
+
+    def remaining(self) -> Remaining:
+        remaining: Remaining = self._requests.ask("remaining", self._step)[1]
+        return remaining
+
+
+def _packed(queries: Sequence[Query]) -> Packed:
+    try:
+        return pack(list(queries))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"context, tools or schema cannot leave the worker process ({type(error).__name__}: {error}): give what "
+            "can be pickled"
+        ) from None
+
+
+def _answers(came: tuple[list[object], list[str]]) -> list[object]:
+    values, notes = came
+    for note in notes:
+        print(note, file=sys.stderr)
+    return values

@@ -1,0 +1,24 @@
+"""How an agent ended, as an error and as the trace's word for it."""
+
+from __future__ import annotations
+
+from rlm_kernel.controller import Outcome
+from rlm_kernel.errors import LimitExceeded, NoAnswer, RLMError, RunInterrupted
+from rlm_kernel.limits import Limits
+from rlm_kernel.values import Ending
+
+
+def failure_of(outcome: Outcome, limits: Limits) -> RLMError | None:
+    """Where an agent ended by itself and without an answer: what its caller is told."""
+    if outcome.ending == "limit":
+        allowed = limits.max_steps or 0
+        return LimitExceeded("max_steps", allowed, allowed)
+    if outcome.ending == "no_answer":
+        return NoAnswer(outcome.message or "the model gave no answer")
+    return None
+
+
+def ending_of(error: RLMError) -> Ending:
+    if isinstance(error, LimitExceeded):
+        return "limit"
+    return "interrupted" if isinstance(error, RunInterrupted) else "error"

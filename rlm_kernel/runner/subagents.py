@@ -1,0 +1,187 @@
+"""
+A sub-agent from its question to its answer, as a task on the loop thread.
+
+What it ends with, a value or an error, is the caller's. It stops its own scope when it ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+
+from rlm_kernel import preview
+from rlm_kernel.controller import Outcome
+from rlm_kernel.environment.within import repr_within
+from rlm_kernel.errors import LimitExceeded, RLMError, SchemaMismatch
+from rlm_kernel.namespace import LENT
+from rlm_kernel.prompts import Briefing
+from rlm_kernel.queries import Failed, Query
+from rlm_kernel.runner.briefing import brief_sub_agent
+from rlm_kernel.runner.endings import ending_of, failure_of
+from rlm_kernel.runner.hands import ThreadHands
+from rlm_kernel.runner.steps import Steps
+from rlm_kernel.runner.worker_hands import ProcessHands
+from rlm_kernel.trace import events
+from rlm_kernel.values import Ending
+
+if TYPE_CHECKING:
+    from rlm_kernel.runner.agent import Agent
+
+_NONE: Any = object()
+ANSWER_CHARS = 4_000
+"""Of the description of an answer in the trace."""
+
+
+async def ask_all(step: int | None, children: Sequence[tuple[Agent, Query]]) -> tuple[list[object], list[str]]:
+    """
+    What each came to, in order, and what there is to say of them; the failure of one leaves the others alone.
+
+    `step` is the caller's, whose cell asks.
+    """
+    asked = [SubAgent(agent, step, query) for agent, query in children]
+    values = await asyncio.gather(*(each.answer() for each in asked))
+    return list(values), [each.note for each in asked if each.note]
+
+
+class SubAgent:
+    def __init__(self, agent: Agent, step: int | None, query: Query) -> None:
+        """`step` is the caller's, whose cell asks."""
+        self.note = ""
+        self._agent = agent
+        self._step = step
+        self._query = query
+        self._began = time.monotonic()
+        self._started = False
+        policy = agent.runner.policy
+        agent.isolation = query.isolation or policy.isolation
+        if agent.isolation == "process":
+            self._hands: ThreadHands = ProcessHands(agent, query, policy.max_memory_mb)
+        else:
+            self._hands = ThreadHands(agent)
+        agent.lent = {**LENT, **query.tools, "context": query.context, "display": display, "get_ipython": get_ipython}
+        agent.namespace.update({"__name__": "__main__", "__builtins__": builtins, **agent.lent})
+
+    async def answer(self) -> object:
+        """The value, or `Failed`. Raises CancelledError where it was stopped, once that is written down."""
+        try:
+            return await self._answer()
+        finally:
+            self._hands.close()
+
+    async def _answer(self) -> object:
+        agent = self._agent
+        agent.runner.agents[agent.id] = agent
+        outcome: Outcome
+        failure: RLMError | None
+        try:
+            async with asyncio.timeout(agent.ledger.remaining(0).seconds):
+                outcome = await self._drive()
+            failure = failure_of(outcome, agent.limits)
+        except TimeoutError:
+            failure = self._out_of_time()
+            outcome = Outcome("limit", message=str(failure))
+        except RLMError as error:
+            outcome, failure = Outcome(ending_of(error), message=str(error)), error
+        except asyncio.CancelledError:
+            self._finish("interrupted", message="stopped from outside")
+            raise
+        except Exception as error:  # of ours; the caller's cell is not the place for our frames
+            outcome = Outcome("error", message=f"{type(error).__name__}: {error}")
+            failure = RLMError(str(outcome.message))
+        finally:
+            await agent.scope.aclose()
+        try:
+            return await self._conclude(outcome, failure)
+        except asyncio.CancelledError:
+            self._finish("interrupted", message="stopped from outside")
+            raise
+
+    async def _drive(self) -> Outcome:
+        agent, query = self._agent, self._query
+        runner = agent.runner
+        briefing = await self._hands.do(lambda: brief_sub_agent(agent, query, runner.redactor), query.context is None)
+        self._start(briefing)
+        await self._hands.prepare()
+        return await Steps(agent, self._hands).drive(briefing)
+
+    def _start(self, briefing: Briefing) -> None:
+        agent = self._agent
+        self._started = True
+        agent.runner.recorder.record(
+            events.AgentStarted(
+                agent=agent.id,
+                depth=agent.depth,
+                caller=agent.caller.id if agent.caller is not None else None,
+                question=briefing.question,
+                context=briefing.context,
+                model=agent.model.name,
+                step=self._step,
+                schema=briefing.schema,
+                tools=tuple(self._query.tools),
+                isolation=agent.isolation,
+            )
+        )
+
+    async def _conclude(self, outcome: Outcome, failure: RLMError | None) -> object:
+        """After the agent's end: what its caller gets, written down."""
+        agent = self._agent
+        value = outcome.value
+        if outcome.ending == "limit" and failure is not None:
+            value = await self._hands.do(self._best, self._hands.left_behind)
+        described = None
+        if value is not None and value is not _NONE:
+            described = await self._hands.do(lambda: self._describe(value), isinstance(value, str))
+        self._finish(outcome.ending, described, outcome.name, None if failure is None else str(failure))
+        if failure is None:
+            return value
+        if outcome.ending == "limit" and value is not _NONE:
+            self.note = (
+                f"note: agent {agent.id} ended before FINAL, because {failure}; returned is the value that its "
+                "variable `answer` had then"
+            )
+            return value
+        return Failed(failure.of(agent.id))
+
+    def _best(self) -> object:
+        best = self._agent.namespace.get("answer", _NONE)
+        if best is _NONE or self._hands.left_behind:
+            return _NONE
+        try:
+            return self._agent.accept(best)
+        except SchemaMismatch:
+            return _NONE
+
+    def _describe(self, value: object) -> str:
+        return self._agent.runner.redactor.text(preview.render(value, ANSWER_CHARS, show=repr_within))
+
+    def _finish(
+        self, ending: Ending, answer: str | None = None, name: str | None = None, message: str | None = None
+    ) -> None:
+        runner = self._agent.runner
+        if not self._started:  # it ended while its context was being described
+            self._start(Briefing(runner.redactor.text(self._query.prompt), None, None))
+        if self._hands.left_behind:
+            message = f"{message}; its thread sits in a call that cannot be stopped, and was left behind"
+        runner.recorder.record(
+            events.AgentFinished(
+                agent=self._agent.id,
+                ending=ending,
+                answer=answer,
+                name=name,
+                message=None if message is None else runner.sendable(message),
+                seconds=time.monotonic() - self._began,
+            )
+        )
+
+    def _out_of_time(self) -> RLMError:
+        try:
+            self._agent.ledger.check_time()
+        except LimitExceeded as limit:
+            return limit
+        return LimitExceeded("max_seconds", time.monotonic() - self._began, self._agent.limits.max_seconds or 0.0)

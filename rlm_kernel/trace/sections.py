@@ -1,0 +1,170 @@
+"""The cells of one agent in the trace notebook: its heading, its steps, what it asked of others, how it ended."""
+
+from __future__ import annotations
+
+import re
+
+from rlm_kernel.trace import words
+from rlm_kernel.trace.cells import Cell, cell_id, code, markdown
+from rlm_kernel.trace.markdown import fence, inline, prose
+from rlm_kernel.trace.nodes import Agent, Call, Step
+from rlm_kernel.trace.safe import clip
+from rlm_kernel.trace.tree import Tree
+
+HEAD_CHARS = 400
+"""What the pages show of a completion's prompt and of its reply."""
+_LINKED = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+
+
+def heading(tree: Tree, agent: Agent, level: int) -> Cell:
+    """The heading is the agent's id and no more, for `_link` to find; what there is to know of it stands below."""
+    lines = [f"{'#' * min(6, 2 + level)} Agent {inline(agent.id, 60)}"]
+    if level:
+        lines.append(fence(clip(agent.question, 4 * HEAD_CHARS)))
+    if facts := _facts(tree, agent, level):
+        lines.append("| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.items()))
+    if agent.schema is not None:
+        lines += ["Its answer must be", fence(clip(agent.schema, 4 * HEAD_CHARS))]
+    if agent.context is not None:
+        lines += ["`context` is", fence(agent.context)]
+    return markdown(cell_id(agent.id, "agent"), "\n\n".join(lines), {"agent": agent.id, "kind": "agent"})
+
+
+def _facts(tree: Tree, agent: Agent, level: int) -> dict[str, str]:
+    """Ready to stand in a table. Of a root, only what its title does not say already."""
+    facts = {}
+    if agent.caller is not None:
+        where = "in a person's cell" if agent.in_step is None else f"in step {agent.in_step}"
+        facts["Asked by"] = f"{_link(agent.caller)} {where}"
+    if level:
+        facts["Model"] = inline(agent.model, 400)
+    if agent.tools:
+        facts["Tools"] = inline(", ".join(agent.tools), 400)
+    if agent.isolation != "thread":
+        facts["Runs in"] = inline(f"a {agent.isolation} of its own", 100)
+    spent = tree.spent(agent)
+    if level or agent.children:
+        facts["It took"] = inline(words.work(spent.own), 200)
+    if agent.children:
+        facts["With those below"] = inline(words.work(spent.total), 200)
+    return facts
+
+
+def _link(id: str) -> str:
+    """
+    To that agent's heading. JupyterLab 4 and nbconvert make a heading's anchor alike: its text with hyphens for spaces.
+    Readers that have a rule of their own (VS Code drops the dots) or follow no link in a notebook stay where they are.
+    """
+    name = f"Agent {inline(id, 60)}"
+    return f"[{name}](#Agent-{id})" if len(id) <= 60 and _LINKED.fullmatch(id) else name
+
+
+def step_cells(tree: Tree, agent: Agent, step: Step) -> list[Cell]:
+    cells = []
+
+    def add(what: str, source: str, kind: str) -> None:
+        if source:
+            id = cell_id(agent.id, f"s{step.number}{what}")
+            cells.append(markdown(id, source, {"agent": agent.id, "step": step.number, "kind": kind}))
+
+    before, after = _around(step.reply.text if step.reply is not None else "", step.source)
+    add("-text", prose(before), "prose")
+    if step.source is not None:
+        # Any other agent's cell says whose it is, so that it can be run in that namespace.
+        whose = "" if agent.caller is None else f"%%agent {' '.join(agent.id.split())}\n"
+        id = cell_id(agent.id, f"s{step.number}")
+        rlm = {"agent": agent.id, "step": step.number, "kind": "cell"}
+        cells.append(code(id, whose + step.source, step, rlm))
+    if step.calls:
+        cells.append(calls_cell(agent, step.calls, f"s{step.number}-calls", step.number))
+    if step.agents:
+        cells.append(agents_cell(tree, agent, step.agents, f"s{step.number}-agents", step.number))
+    add("-more", prose(after), "prose")
+    add("-notes", _notes(step), "notes")
+    return cells
+
+
+def agents_cell(tree: Tree, caller: Agent, agents: list[Agent], what: str, step: int | None) -> Cell:
+    """Whom it asked, a line for each."""
+    lines = []
+    for agent in agents:
+        ended = "no end in this record" if agent.end is None else agent.end.ending
+        facts = f"{ended} · {words.work(tree.spent(agent).total)}"
+        lines.append(f"* {_link(agent.id)}: {inline(agent.question, 90)} · {inline(facts, 200)}")
+    rlm = {"agent": caller.id, "step": step, "kind": "agents"}
+    return markdown(cell_id(caller.id, what), "\n".join(lines), rlm)
+
+
+def calls_cell(agent: Agent, calls: list[Call], what: str, step: int | None) -> Cell:
+    spent = sum(call.reply.usage.total_tokens for call in calls if call.reply is not None)
+    summary = f"{words.count(len(calls), 'completion')}, {spent:,} tokens"
+    parts = [f"<details><summary>{inline(summary, 200)}</summary>"]
+    for call in calls:
+        facts = [f"llm_query {call.number}", call.reply.model if call.reply is not None else call.model]
+        if call.reply is not None:
+            facts += [f"{call.reply.usage.total_tokens:,} tokens", words.dollars(call.reply.usage.cost_usd)]
+            facts += [words.seconds(call.reply.seconds)]
+            answer = call.reply.text
+        elif call.failure is not None:
+            facts.append(call.failure.kind)
+            answer = call.failure.message
+        else:
+            facts.append(call.status)
+            answer = ""
+        parts.append(inline(", ".join(facts), 300))
+        parts.append(fence(clip(call.prompt, HEAD_CHARS)))
+        parts.append(fence(clip(answer, HEAD_CHARS)) if answer else inline(words.UNKNOWN, 9))
+    parts.append("</details>")
+    rlm = {"agent": agent.id, "step": step, "kind": "calls"}
+    return markdown(cell_id(agent.id, what), "\n\n".join(parts), rlm)
+
+
+_OPENS = re.compile(r"[ \t]*(?:(?:[-*+]|[0-9]+[.)])[ \t]+)?(?:`{3,}|~{3,})[^\n]*")
+_CLOSES = re.compile(r"[ \t\n]*+(?:`{3,}|~{3,})[ \t]*+(?=\n|$)")
+
+
+def _around(reply: str, source: str | None) -> tuple[str, str]:
+    """The reply before and after the block that ran; the whole reply where the block cannot be found in it."""
+    reply = reply.replace("\r\n", "\n").replace("\r", "\n")
+    at = reply.find(source) if source else -1
+    while source and at >= 0:
+        lead = reply[:at].rstrip(" \t\n")
+        line = lead.rfind("\n") + 1
+        if _OPENS.fullmatch(lead, line):
+            rest = at + len(source)
+            closing = _CLOSES.match(reply, rest)
+            return reply[:line], reply[closing.end() if closing is not None else rest :]
+        at = reply.find(source, at + 1)
+    return reply, ""
+
+
+def _notes(step: Step) -> str:
+    notes = []
+    if step.failure is not None:
+        notes.append(f"The model call failed ({step.failure.kind}): {step.failure.message}")
+    elif step.reply is None:
+        notes.append("No reply is in this record.")
+    elif step.source is not None and step.cell is None:
+        notes.append("How this cell ended is not in this record.")
+    if step.status == "interrupted":
+        notes.append("Interrupted here.")
+    if step.reply is not None and step.reply.finish_reason == "length":
+        notes.append("The provider cut this reply off at its length limit.")
+    if step.cell is not None:
+        if step.cell.dropped_chars:
+            notes.append(f"{step.cell.dropped_chars:,} characters of output were not kept.")
+        notes += step.cell.notes
+    return "\n".join(f"* *{inline(note, 600)}*" for note in notes)
+
+
+def ending(agent: Agent) -> str:
+    end = agent.end
+    if end is None:
+        return f"Agent {inline(agent.id, 60)}: no end is in this record."
+    named = f", by its name {inline(end.name, 200)}" if end.name is not None else ""
+    lines = [f"Agent {inline(agent.id, 60)} ended: **{inline(end.ending, 40)}**{named}."]
+    if end.message:
+        lines.append(inline(end.message, 2_000))
+    if end.answer is not None:
+        lines.append(fence(end.answer))
+    return "\n\n".join(lines)

@@ -1,0 +1,391 @@
+"""Sub-agents: objects by reference down and up, names and limits of their own; in a plain process."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlm_kernel
+from rlm_kernel.errors import LimitExceeded, NoAnswer
+from rlm_kernel.lm.scripted import ScriptedModel
+from rlm_kernel.lm.tokens import count
+from rlm_kernel.trace.reading import read
+from rlm_kernel.values import Request, Run
+from tests.kernel_process import block
+
+Agents = dict[str, list[Any]]
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, agents: Agents, completions: Any = (), **more: Any) -> ScriptedModel:
+    """A model whose replies are given by agent; `re:` before an id makes it a pattern."""
+
+    def of(wanted: str) -> Callable[[Request], bool]:
+        pattern = wanted.removeprefix("re:") if wanted.startswith("re:") else re.escape(wanted)
+        return lambda request: re.fullmatch(pattern, request.agent) is not None
+
+    def item(wanted: str, reply: Any) -> dict[str, Any]:
+        return {"when": of(wanted), **(reply if isinstance(reply, dict) else {"reply": reply})}
+
+    items = [item(wanted, reply) for wanted, replies in agents.items() for reply in replies]
+    model = ScriptedModel(items, completions=completions, **more)
+    monkeypatch.setattr("rlm_kernel.headless.resolve", lambda name, **_: model)
+    return model
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Run]:
+    monkeypatch.chdir(tmp_path)
+
+    def go(agents: Agents, context: object = None, completions: Any = (), **settings: Any) -> Run:
+        price = {"price": settings.pop("price")} if "price" in settings else {}
+        go.model = scripted(monkeypatch, agents, completions, **price)  # type: ignore[attr-defined]
+        return rlm_kernel.run("Go.", context, model="scripted:any", **settings)
+
+    return go
+
+
+def events(run: Run, kind: str) -> list[Any]:
+    return [stamped.event for stamped in read(run.journal).events if stamped.event.type == kind]
+
+
+def test_an_object_goes_down_and_comes_back_as_itself(run: Callable[..., Run]) -> None:
+    context = {"lock": threading.Lock(), "big": bytearray(50_000_000), "numbers": (n for n in range(3))}
+    ask = block("got = llm_query('Look.', context=context)\nFINAL((got, got[0] is context))")
+    back = block("FINAL((context, context['lock'], context['numbers']))")
+
+    (got, same), *_ = [run({"0": [ask], "0.1": [back]}, context).answer]
+
+    assert same
+    assert got[0] is context
+    assert got[1] is context["lock"]
+    assert list(got[2]) == [0, 1, 2]
+
+
+def test_a_sub_agent_sees_nothing_of_its_caller_but_what_it_was_given(run: Callable[..., Run]) -> None:
+    ask = block("secret = 'hidden'\nnames = llm_query('What is there?', context=1, tools=[len, {'x': 1}.get][:1])")
+    look = block("FINAL(sorted(n for n in globals() if not n.startswith('__')))")
+
+    answer = run({"0": [ask, block("FINAL(names)")], "0.1": [look]}).answer
+
+    lent = ["FINAL", "FINAL_VAR", "SHOW_VARS", "allm_query", "budget", "llm_query", "llm_query_batched"]
+    assert answer == sorted([*lent, "rlm_query", "rlm_query_batched", "context", "display", "get_ipython", "len"])
+
+
+def test_magics_in_a_sub_agent_act_on_its_own_names(run: Callable[..., Run]) -> None:
+    ask = block("mine = 'of the caller'\nllm_query('Go.', context=1)\nFINAL((mine, 'made' in globals()))")
+    sub = block("%time made = 3\nimport io\n%who\nget_ipython().user_ns['more'] = 4\nFINAL((made, more))")
+
+    assert run({"0": [ask], "0.1": [sub]}).answer == ("of the caller", False)
+
+
+def test_a_batch_comes_back_in_order_each_with_its_own_context(run: Callable[..., Run]) -> None:
+    ask = block("FINAL(llm_query_batched(['double'] * 40, list(range(40))))")
+    sub = {"reply": block("import time, random\ntime.sleep(random.random() / 50)\nFINAL(context * 2)"), "times": None}
+
+    assert run({"0": [ask], r"re:0\.\d+": [sub]}).answer == [n * 2 for n in range(40)]
+
+
+def test_awaited_sub_agents_run_side_by_side(run: Callable[..., Run]) -> None:
+    ask = block(
+        "import asyncio, threading\nmeet = threading.Barrier(3, timeout=10)\n"
+        "FINAL(await asyncio.gather(*[allm_query('meet', context=meet) for _ in range(3)]))"
+    )
+    sub = {"reply": block("FINAL(context.wait() >= 0)"), "times": 3}
+
+    assert run({"0": [ask], r"re:0\.\d": [sub]}).answer == [True, True, True]
+
+
+def test_recursion_goes_as_deep_as_it_may_and_then_asks_for_text(run: Callable[..., Run]) -> None:
+    down = {"reply": block("FINAL([llm_query('deeper', context=context)])"), "times": None}
+    last = block("FINAL(llm_query('a word'))")
+
+    result = run({"0": [down], "0.1": [down], "0.1.1": [down], "0.1.1.1": [last]}, 7, ["text"], max_depth=3)
+
+    assert result.answer == [[["text"]]]
+    assert [(e.agent, e.caller, e.depth, e.step) for e in events(result, "agent_started")] == [
+        ("0", None, 0, None),
+        ("0.1", "0", 1, 1),
+        ("0.1.1", "0.1", 2, 1),
+        ("0.1.1.1", "0.1.1", 3, 1),
+    ]
+
+
+def test_at_the_deepest_level_a_context_is_a_clear_error_and_the_prompt_says_so(run: Callable[..., Run]) -> None:
+    cells = [
+        block("try:\n    llm_query('x', context=1)\nexcept Exception as error:\n    told = str(error)"),
+        block("FINAL(told)"),
+    ]
+
+    result = run({"0": cells}, max_depth=0)
+
+    assert "agent 0 is at the deepest level (max_depth=0)" in result.answer
+    asked = events(result, "asked")[0]
+    assert "there is no `context` to pass to them" in asked.new[1].content
+
+
+def test_without_a_context_a_plain_text_is_the_answer_for_one_call(run: Callable[..., Run]) -> None:
+    result = run({"0": [block("FINAL(llm_query('Say it.'))")], "0.1": ["It is so."]})
+
+    assert (result.answer, result.calls) == ("It is so.", 2)
+
+
+def test_an_answer_of_the_wrong_form_goes_back_with_the_errors_and_nothing_is_lost(run: Callable[..., Run]) -> None:
+    ask = block("FINAL(llm_query('Ages?', context=1, schema=dict[str, int]))")
+    sub = [block("ages = {'Ada': 'old'}\nFINAL(ages)"), block("ages['Ada'] = 36\nFINAL(ages)")]
+
+    result = run({"0": [ask], "0.1": sub})
+
+    assert result.answer == {"Ada": 36}
+    first = next(e for e in events(result, "cell_finished") if e.agent == "0.1")
+    assert first.error.name == "SchemaMismatch"
+    assert "['Ada']: Input should be a valid integer" in first.error.message
+
+
+def test_a_text_answer_and_a_completion_are_read_as_the_form_that_was_asked_for(run: Callable[..., Run]) -> None:
+    ask = block("FINAL(llm_query('Three primes?', schema=list[int]))")
+    sub = ["no list", block("FINAL(llm_query('Three primes?', schema=list[int]))")]
+
+    result = run({"0": [ask], "0.1": sub}, completions=["two", "```json\n[2, 3, 5]\n```"])
+
+    assert (result.answer, result.calls) == ([2, 3, 5], 5)
+
+
+def test_a_form_that_is_never_met_ends_in_one_short_error(run: Callable[..., Run]) -> None:
+    cells = [
+        block("try:\n    llm_query('?', schema=int)\nexcept Exception as error:\n    told = repr(error)"),
+        block("FINAL(told)"),
+    ]
+
+    answer = run({"0": cells, "0.1": ["none", "of", "these"]}).answer
+
+    assert answer == "NoAnswer('agent 0.1: 3 replies in a row had not the form that was asked for')"
+
+
+def test_tools_are_lent_by_reference_and_told_by_signature_and_docstring(run: Callable[..., Run]) -> None:
+    ask = block(
+        "seen = []\ndef note(what: str, *, times: int = 1) -> None:\n    'Keeps what was said.'\n"
+        "    seen.append(what)\n"
+        "llm_query('Tell.', context=1, tools=[note])\nFINAL(seen)"
+    )
+
+    result = run({"0": [ask], "0.1": [block("note('hello')\nFINAL(None)")]})
+
+    assert result.answer == ["hello"]
+    first = events(result, "asked")[1].new[1].content
+    assert "note(what: str, *, times: int = 1) -> None\n    Keeps what was said." in first
+
+
+def test_another_model_by_call_and_by_depth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    replies = {
+        "big": [block("FINAL([llm_query('a'), llm_query('b', model='other/one')])")],
+        "small": ["from small"],
+        "other/one": ["from other"],
+    }
+    models = {name: ScriptedModel(texts, name=name) for name, texts in replies.items()}
+    monkeypatch.setattr("rlm_kernel.headless.resolve", lambda name, **_: models[name])
+
+    assert rlm_kernel.run("Go.", models=["big", "small"]).answer == ["from small", "from other"]
+
+
+def test_the_second_sub_agents_request_shares_a_long_prefix_with_the_first(run: Callable[..., Run]) -> None:
+    ask = block("FINAL(llm_query_batched(['one', 'two'], [1, 2]))")
+    run({"0": [ask], "0.1": [block("FINAL(1)")], "0.2": [block("FINAL(2)")]})
+    requests = [r for r in run.model.requests if r.agent != "0"]  # type: ignore[attr-defined]
+
+    one, two = ("".join(f"{m.role}\n{m.content}\n" for m in r.messages) for r in requests)
+
+    shared = next(n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+    assert count(one[:shared]) >= 1_024
+
+
+@pytest.mark.parametrize(("depth", "max_depth"), [(0, 0), (0, 1), (1, 1), (1, 2), (0, None)])
+def test_a_prompt_promises_exactly_the_names_of_its_level(depth: int, max_depth: int | None) -> None:
+    from rlm_kernel.limits import Limits
+    from rlm_kernel.namespace import LENT
+    from rlm_kernel.prompts import SYSTEM, Briefing, first_message
+
+    first = first_message(Briefing("Q", "a list", None, Limits(max_depth=max_depth), depth))
+    level = first.partition("# At your level")[2].partition("\n\n# ")[0]
+
+    assert set(re.findall(r"`(\w+)[`(]", SYSTEM + first)) <= {*LENT, "context", "answer", "repl"}
+    assert ("plain completions here" in level) == (depth == max_depth)
+
+
+def test_the_failure_of_one_leaves_the_others_alone(run: Callable[..., Run]) -> None:
+    cells = [
+        block("got = llm_query_batched(['a', 'b', 'c'], [1, 2, 3], return_exceptions=True)"),
+        block("FINAL([got[0], repr(got[1]), got[2]])"),
+    ]
+    agents = {"0": cells, "0.1": [block("FINAL('one')")], "0.2": ["?", "?", "?"], "0.3": [block("FINAL('three')")]}
+
+    answer = run(agents).answer
+
+    assert answer == ["one", "NoAnswer('agent 0.2: 3 replies in a row held no code block to run')", "three"]
+
+
+def test_an_exception_as_an_answer_is_an_answer(run: Callable[..., Run]) -> None:
+    ask = block("got = llm_query('Find the error.', context=1)\nFINAL(repr(got))")
+
+    assert run({"0": [ask], "0.1": [block("FINAL(ValueError('found'))")]}).answer == "ValueError('found')"
+
+
+def test_a_sub_agent_that_meets_its_limit_gives_its_best_so_far_marked_so(run: Callable[..., Run]) -> None:
+    ask = block("best = llm_query('Count.', context=1, max_steps=2)")
+    sub = {"reply": block("answer = globals().get('answer', 0) + 1"), "times": None}
+
+    result = run({"0": [ask, block("FINAL(best)")], "0.1": [sub]})
+
+    assert result.answer == 2
+    stderr = "".join(o["text"] for o in events(result, "cell_finished")[-2].outputs if o.get("name") == "stderr")
+    assert "agent 0.1 ended before FINAL, because max_steps=2 reached" in stderr
+    end = events(result, "agent_finished")[0]
+    assert (end.agent, end.ending, end.answer) == ("0.1", "limit", "2")
+
+
+def test_without_a_best_so_far_a_limit_is_an_error_with_the_agents_id(run: Callable[..., Run]) -> None:
+    cells = [
+        block("try:\n    llm_query('Count.', context=1, max_calls=2)\nexcept Exception as e:\n    told = repr(e)"),
+        block("FINAL(told)"),
+    ]
+    sub = {"reply": block("pass"), "times": None}
+
+    assert run({"0": cells, "0.1": [sub]}).answer == "LimitExceeded('agent 0.1: max_calls=2 reached (2 used)')"
+
+
+def test_a_batch_of_200_cannot_overshoot_the_calls_or_the_dollars_of_the_run(run: Callable[..., Run]) -> None:
+    cells = [
+        block("got = llm_query_batched(['q'] * 200, [1] * 200, return_exceptions=True)"),
+        block("FINAL([type(g).__name__ for g in got])"),
+    ]
+    sub = {"reply": block("FINAL('ok')"), "times": None}
+
+    with pytest.raises(LimitExceeded) as calls:
+        run({"0": cells, r"re:0\.\d+": [sub]}, max_calls=50)
+    with pytest.raises(LimitExceeded) as dollars:
+        run({"0": cells, r"re:0\.\d+": [sub]}, max_cost_usd=0.1, max_calls=None, price=rlm_price())
+
+    assert calls.value.run is not None
+    assert calls.value.run.calls == 50
+    assert dollars.value.run is not None
+    assert dollars.value.run.usage.cost_usd is not None
+    assert 0.05 < dollars.value.run.usage.cost_usd <= 0.1
+
+
+def rlm_price() -> Any:
+    from rlm_kernel.values import Price
+
+    return Price(1e-6, 1e-6)
+
+
+def test_an_agent_that_asks_itself_for_ever_stops_with_the_chain_of_ids(run: Callable[..., Run]) -> None:
+    down = {"reply": block("FINAL(llm_query('again', context=context))"), "times": None}
+
+    with pytest.raises(LimitExceeded) as stop:
+        run({r"re:0(\.1)*": [down]}, 1, max_depth=None, max_calls=12)
+
+    assert stop.value.run is not None
+    assert stop.value.run.calls == 12
+    assert "0.1.1.1.1.1.1.1.1.1.1.1" in str(stop.value)
+
+
+def test_two_hundred_agents_that_wait_for_their_own_do_not_lock_each_other_out(run: Callable[..., Run]) -> None:
+    ask = block("FINAL(sum(llm_query_batched(['q'] * 60, [2] * 60)))")
+    middle = {"reply": block("FINAL(sum(llm_query_batched(['q'] * context, [1] * context)))"), "times": None}
+    leaf = {"reply": block("FINAL(context)"), "times": None}
+    agents = {"0": [ask], r"re:0\.\d+": [middle], r"re:0\.\d+\.\d+": [leaf]}
+
+    result = run(agents, max_depth=2, max_calls=None, max_parallel=2, max_agents=3)
+
+    assert result.answer == 120
+
+
+def test_budget_tells_what_is_left(run: Callable[..., Run]) -> None:
+    ask = block("FINAL((budget(), llm_query('?', context=1, max_calls=5)))")
+
+    mine, theirs = run({"0": [ask], "0.1": [block("FINAL(budget())")]}).answer
+
+    assert (mine.steps, mine.calls, mine.depth) == (29, 199, 1)
+    assert (theirs.steps, theirs.calls, theirs.depth) == (29, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("llm_query_batched(['a', 'b'], [1])", "2 prompts and 1 contexts: give one context for each prompt"),
+        ("llm_query('a', schema=3)", "schema=3 is no type that can be checked"),
+        ("llm_query('a', tools=[lambda: 1])", "a tool needs a name that a cell can call"),
+        ("llm_query('a', tools={'FINAL': len})", "FINAL is a lent name already"),
+        ("llm_query('a', temperature=1)", "llm_query has no option temperature"),
+        ("llm_query('a', isolation='box')", "give 'thread' or 'process'"),
+        ("llm_query('a', max_steps=-1)", "give a number from 0 up"),
+        ("llm_query('a', model=3)", "model is a name"),
+        ("llm_query_batched(['a'], 'text')", "contexts is a list with one context for each prompt"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_at_once(run: Callable[..., Run], cell: str, told: str) -> None:
+    cells = [block(f"try:\n    {cell}\nexcept Exception as error:\n    told = str(error)"), block("FINAL(told)")]
+
+    result = run({"0": cells})
+
+    assert told in result.answer
+    assert result.calls == 2
+
+
+def test_a_sub_agent_may_spoil_its_own_names_and_nobody_elses(run: Callable[..., Run]) -> None:
+    ask = block("got = llm_query('Go.', context=[1])\nFINAL((got, callable(llm_query), context))")
+    sub = [
+        block("del context, llm_query\nFINAL = 3"),
+        block(
+            "import threading, time\ndef late():\n    time.sleep(0.2)\n    print('late')\n"
+            "threading.Thread(target=late).start()\nFINAL('mended')"
+        ),
+    ]
+
+    result = run({"0": [ask], "0.1": sub}, "of the root")
+    time.sleep(0.4)
+
+    assert result.answer == ("mended", True, "of the root")
+    notes = [note for e in events(result, "cell_finished") for note in e.notes]
+    assert any("llm_query" in note and "FINAL" in note for note in notes)
+    assert "late" not in str([e.outputs for e in events(result, "cell_finished")])
+
+
+def test_a_hundred_megabytes_of_print_stay_bounded(run: Callable[..., Run]) -> None:
+    ask = block("FINAL(llm_query('Print.', context=1))")
+
+    result = run({"0": [ask], "0.1": [block("print('x' * 100_000_000)"), block("FINAL('done')")]})
+
+    assert result.answer == "done"
+    assert max(len(m.content) for e in events(result, "asked") for m in e.new) < 40_000
+
+
+def test_a_thousand_questions_in_one_batch(run: Callable[..., Run]) -> None:
+    ask = block("FINAL(len(set(llm_query_batched([f'q {n}' for n in range(1_000)]))))")
+    texts = {"reply": lambda request: request.agent, "times": None}
+
+    result = run({"0": [ask], r"re:0\.\d+": [texts]}, max_calls=None)
+
+    assert (result.answer, result.calls) == (1_000, 1_001)
+
+
+def test_what_a_sub_agent_left_running_is_cut_off_from_the_run(run: Callable[..., Run]) -> None:
+    ask = block("told = []\nllm_query('Go.', context=told)\nimport time; time.sleep(0.6)\nFINAL(told)")
+    sub = block(
+        "import threading, time\ndef later():\n    time.sleep(0.2)\n    try:\n        llm_query('late')\n"
+        "    except Exception as error:\n        context.append(str(error))\n"
+        "threading.Thread(target=later).start()\nFINAL(1)"
+    )
+
+    assert run({"0": [ask], "0.1": [sub]}).answer == ["the run that this code belongs to is over"]
+
+
+def test_no_answer_and_its_run(run: Callable[..., Run]) -> None:
+    with pytest.raises(NoAnswer):
+        run({"0": ["?", "?", "?"]}, 1)
