@@ -157,13 +157,19 @@ class Link:
 
     def _fill(self, view: memoryview) -> None:
         while view:
-            while not self._poll.poll(LOOK_EVERY_S * 1000):
+            while not self._ready():
                 if not self._alive() and not self._poll.poll(0):
                     raise EOFError
             count = self._socket.recv_into(view)
             if not count:
                 raise EOFError
             view = view[count:]
+
+    def _ready(self) -> bool:
+        try:
+            return bool(self._poll.poll(LOOK_EVERY_S * 1000))
+        except MemoryError:  # a cell has taken it all, for the moment; whoever listens must outlive that
+            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,32 +73,36 @@ def main(descriptor: int, starter: int, max_memory_mb: int | None) -> None:
 
 
 class Memory:
-    """The limit on address space for cells: `max_memory_mb` beyond what the process has when this is made."""
+    """
+    The limit on address space: `max_memory_mb` beyond what the process has when this is made.
+
+    Between cells there is some more, or a cell that has used it up could not be told of, nor the next one begun.
+    """
 
     def __init__(self, max_memory_mb: int | None) -> None:
-        self._limit: int | None = None
+        self._limits: tuple[tuple[int, int], tuple[int, int]] | None = None
         if max_memory_mb is not None:
             import resource
 
             pages = int(Path("/proc/self/statm").read_text().split()[0])
-            self._limit = pages * resource.getpagesize() + max_memory_mb * 1024 * 1024
-            self._set(self._limit)
+            limit = pages * resource.getpagesize() + max_memory_mb * 1024 * 1024
+            hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+            self._limits = (limit, hard), (limit + SPARE_BYTES, hard)
+            self._set, self._kind = resource.setrlimit, resource.RLIMIT_AS
+            self.hold()
 
-    @contextmanager
-    def spared(self) -> Iterator[None]:
-        if self._limit is None:
-            yield
+    def hold(self) -> None:
+        if self._limits is not None:
+            self._set(self._kind, self._limits[0])
+
+    def spare(self) -> None:
+        """Made for a moment in which there is nothing left: it allocates next to nothing, and tries again."""
+        while self._limits is not None:
+            try:
+                self._set(self._kind, self._limits[1])
+            except MemoryError:
+                continue
             return
-        self._set(self._limit + SPARE_BYTES)
-        try:
-            yield
-        finally:
-            self._set(self._limit)
-
-    def _set(self, limit: int) -> None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 class Worker:
@@ -133,9 +136,8 @@ class Worker:
             with stoppable(task, stopped.set):
                 await asyncio.wait({task})
             result, interrupted = (_STOPPED, True) if task.cancelled() else task.result()
-            with self._memory.spared():
-                self._send_best(step)
-                self._link.send(Message("done", step, step, pack((result, mend(self._namespace), interrupted))))
+            self._send_best(step)
+            self._link.send(Message("done", step, step, pack((result, mend(self._namespace), interrupted))))
             del message, task, result
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -153,6 +155,8 @@ class Worker:
         """What came of the cell, and whether it was stopped from outside."""
         lend(self._namespace)
         CALLER.set(RemoteCaller(self._requests, step, self._namespace, self._setup.list_variables))
+        sink = OwnSink(self._descriptors)  # may start a thread, which waits for ever where there is no memory for it
+        self._memory.hold()
         try:
             result = await execute(
                 source,
@@ -160,13 +164,16 @@ class Worker:
                 shell=self._shell,
                 label=label,
                 render=self._setup.render,
-                sink=OwnSink(self._descriptors),
+                sink=sink,
                 stopped=stopped,
             )
         except CellInterrupted as stop:
             return stop.result, True
         except MemoryError:  # there was none left to describe the cell's own error with
             return CellResult((), 0.0, CellError("MemoryError", "", "MemoryError")), False
+        finally:
+            # Here and not later: asyncio loses what it has no memory to schedule.
+            self._memory.spare()
         return result, False
 
     def _send_best(self, step: int) -> None:
