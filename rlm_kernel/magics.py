@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,14 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import FileLink, display
 
-from rlm_kernel import doctor, files, preview, prompts
+from rlm_kernel import doctor, preview, prompts, question
 from rlm_kernel.environment.routing import RENDER
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import RLMError, UsageError
 from rlm_kernel.limits import Limits
 from rlm_kernel.live import LiveView
-from rlm_kernel.runner import HIDDEN, brief
+from rlm_kernel.runner import brief
 from rlm_kernel.schema import Schema
 from rlm_kernel.trace import views
 from rlm_kernel.trace.file import may_replace, write
@@ -35,11 +33,6 @@ LIMITS = (
     "max_output_chars",
     "max_reply_tokens",
 )
-
-SMALL_CHARS = 500
-"""A value whose text is at most this long is filled into a question; a larger one is named."""
-
-_PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
 
 
 @magics_class
@@ -75,22 +68,22 @@ class RLMMagics(Magics):
 
     async def _ask(self, workspace: Workspace, options: Namespace, text: str) -> object:
         namespace: dict[str, Any] = workspace.shell.user_ns
-        question = fill(text, namespace)
-        if not question:
+        asked = question.fill(text, namespace)
+        if not asked:
             raise UsageError("the question is empty: write it below the line with %%rlm")
         if options.output is not None and not options.output.isidentifier():
             raise UsageError(f"-o {options.output}: give the name of a variable")
         settings = workspace.settings.replaced(**_given(options))
         if options.context:
-            namespace["context"] = _context(options.context, namespace)
-        schema = None if options.schema is None else _schema(options.schema, namespace)
+            namespace["context"] = question.context_of(options.context, namespace)
+        schema = None if options.schema is None else question.schema_of(options.schema, namespace)
         if options.dry_run:
-            _dry_run(question, namespace, settings.limits(), schema)
+            _dry_run(asked, namespace, settings.limits(), schema)
             return None
         view = LiveView(live=settings.live and not options.quiet)
         runner = view.runner = workspace.active = workspace.runner(settings, "magic", view.poke, schema)
         try:
-            workspace.last_run = run = await runner.run(question, frontend=not options.quiet)
+            workspace.last_run = run = await runner.run(asked, frontend=not options.quiet)
         except RLMError as error:
             workspace.last_run = error.run
             raise error from None
@@ -205,31 +198,6 @@ def _from_here(path: Path | None) -> str:
     return str(path.relative_to(Path.cwd()) if path is not None and path.is_relative_to(Path.cwd()) else path)
 
 
-def fill(question: str, namespace: Mapping[str, object]) -> str:
-    """
-    `{name}` of an existing variable becomes its text where that is small, and its name where it is not.
-
-    Everything else in braces, JSON above all, is left as it stands.
-    """
-
-    def put(found: re.Match[str]) -> str:
-        name = found[1]
-        if name not in namespace:
-            return found[0]
-        value = namespace[name]
-        if isinstance(value, str) and len(value) <= SMALL_CHARS:
-            return value
-        if (isinstance(value, bool | int | float) and not isinstance(value, int)) or _short_int(value):
-            return str(value)
-        return f"`{name}` ({preview.one_line(value, show=repr_within)})"
-
-    return _PLACEHOLDER.sub(put, question)
-
-
-def _short_int(value: object) -> bool:
-    return isinstance(value, int) and value.bit_length() < 1_000
-
-
 def _options(magic: Any, line: str) -> Namespace:
     """IPython leaves the quotes around a word; here they only hold it together."""
     options: Namespace = parse_argstring(magic, line)
@@ -250,31 +218,6 @@ def _given(options: Namespace) -> dict[str, object]:
     return {name: value for name in ("model", "models", *LIMITS) if (value := getattr(options, name)) is not None}
 
 
-def _context(sources: list[str], namespace: dict[str, Any]) -> object:
-    """A path that exists is read; anything else is an expression of the person's own."""
-    paths = [Path(source).expanduser() for source in sources]
-    named = [source for source in sources if source in namespace and source not in HIDDEN]
-    if not named and all(path.exists() for path in paths):
-        return files.load_all(paths)
-    if len(sources) > 1:
-        missing = next((source for source, path in zip(sources, paths, strict=True) if not path.exists()), sources[0])
-        raise UsageError(f"-c {missing}: no such file; more than one -c takes paths only")
-    try:
-        return eval(sources[0], namespace)
-    except Exception as error:
-        raise UsageError(
-            f"-c {sources[0]}: no such file, and as an expression it raises {type(error).__name__}: {error}"
-        ) from None
-
-
-def _schema(source: str, namespace: dict[str, Any]) -> Schema:
-    try:
-        form = eval(source, namespace)
-    except Exception as error:
-        raise UsageError(f"--schema {source}: as an expression it raises {type(error).__name__}: {error}") from None
-    return Schema(form)
-
-
-def _dry_run(question: str, namespace: dict[str, Any], limits: Limits, schema: Schema | None) -> None:
-    briefing = brief(question, namespace, limits, Redactor(), schema)
+def _dry_run(asked: str, namespace: dict[str, Any], limits: Limits, schema: Schema | None) -> None:
+    briefing = brief(asked, namespace, limits, Redactor(), schema)
     print(f"----- system\n{prompts.SYSTEM}\n\n----- user\n{prompts.first_message(briefing)}")
