@@ -205,6 +205,30 @@ def test_the_second_sub_agents_request_shares_a_long_prefix_with_the_first(run: 
     assert count(one[:shared]) >= 1_024
 
 
+@pytest.mark.parametrize("warms", [True, False])
+def test_one_call_goes_ahead_of_a_wide_batch_where_the_provider_rewards_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, warms: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[float] = []
+
+    def reply(request: Request) -> str:
+        if request.agent == "0":
+            return block("FINAL(llm_query_batched(['q'] * 5, [1] * 5))")
+        asked.append(time.monotonic())
+        return block("FINAL(1)")
+
+    big = ScriptedModel([reply], name="big")
+    small = ScriptedModel([{"reply": reply, "delay_s": 0.3, "times": None}], name=f"small {warms}")
+    small.warms = warms
+    monkeypatch.setattr("rlm_kernel.headless.resolve", lambda name, **_: big if name == "big" else small)
+
+    assert rlm_kernel.run("Go.", models=["big", "small"]).answer == [1] * 5
+
+    waited = [moment - asked[0] >= 0.3 for moment in asked]
+    assert waited == [False, *[warms] * 4]
+
+
 @pytest.mark.parametrize(("depth", "max_depth"), [(0, 0), (0, 1), (1, 1), (1, 2), (0, None)])
 def test_a_prompt_promises_exactly_the_names_of_its_level(depth: int, max_depth: int | None) -> None:
     from rlm_kernel.limits import Limits

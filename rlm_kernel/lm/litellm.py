@@ -46,6 +46,7 @@ class LiteLLMModel:
 
     def __init__(self, name: str, *, timeout_s: float | None = 600.0) -> None:
         self.name = name
+        self.warms = wants_cache_points(name)
         self._timeout_s = timeout_s
         self._litellm: Any = None
         self._preparing: asyncio.Task[None] | None = None
@@ -106,7 +107,7 @@ class LiteLLMModel:
         }
         if check_key(litellm, self.name, provider):
             options["api_key"] = "none"  # the OpenAI client refuses to start without any
-        if wants_cache_points(self.name):
+        if self.warms:
             options["cache_control_injection_points"] = [
                 {"location": "message", "role": "system"},
                 {"location": "message", "index": -1},

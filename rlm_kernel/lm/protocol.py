@@ -12,6 +12,12 @@ class LanguageModel(Protocol):
     name: str
     """What the person typed: `openai/gpt-5-mini`, `scripted:replies.py`."""
 
+    warms: bool
+    """
+    Whether a wide batch should begin with one call that goes ahead: the provider serves a prefix from its cache only
+    once a first reply to it has begun, and charges for each call that stores it.
+    """
+
     async def prepare(self) -> None:
         """
         Make `price` and `ask` ready, once and as often as called; slow imports happen here, off the loop.

@@ -44,6 +44,7 @@ class ScriptedModel:
         chunk_chars: int | None = None,
     ) -> None:
         self.name = name
+        self.warms = False
         self.requests: list[Request] = []
         self._price = price
         self._chunk_chars = chunk_chars

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from rlm_kernel.limits import Ledger, Reservation
 from rlm_kernel.lm import LanguageModel, tokens
+from rlm_kernel.runner.warming import warmed
 from rlm_kernel.values import Reply, Request, Usage
 
 _slots: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
@@ -29,8 +30,10 @@ class Calls:
         granted = await self._reserve(model, request, ledger)
         usage: Usage | None = None
         try:
-            async with self._slot(model.name):
-                reply = await model.ask(replace(request, max_reply_tokens=granted.max_reply_tokens))
+            # Whoever waits for the one ahead holds no slot.
+            async with warmed(model, request) as begun, self._slot(model.name):
+                request = replace(request, max_reply_tokens=granted.max_reply_tokens)
+                reply = await model.ask(request, None if begun is None else lambda _: begun.set())
             usage = reply.usage
             return reply
         finally:

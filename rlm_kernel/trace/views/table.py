@@ -24,8 +24,9 @@ def table_html(headers: Row, rows: Sequence[Row], names: int, after: Sequence[st
     """The same; every text is escaped."""
 
     def line(tag: str, row: Row) -> str:
-        sides = ("left" if n < names else "right" for n in range(len(row)))
-        cells = (f'<{tag} style="text-align: {s}">{in_html(cell)}</{tag}>' for cell, s in zip(row, sides, strict=True))
+        # Many columns of figures would squeeze a question to a word a line.
+        styles = ("text-align: left; min-width: 5em" if n < names else "text-align: right" for n in range(len(row)))
+        cells = (f'<{tag} style="{s}">{in_html(cell)}</{tag}>' for cell, s in zip(row, styles, strict=True))
         return f"<tr>{''.join(cells)}</tr>"
 
     body = "".join(line("td", row) for row in rows)
