@@ -11,7 +11,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from rlm_kernel import preview, prompts
-from rlm_kernel.errors import SchemaMismatch
 from rlm_kernel.parsing import parse
 from rlm_kernel.values import CellResult, Ending, Message, Remaining, Reply
 
@@ -39,6 +38,20 @@ class RunCell:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """Wants a `Read`: what a plain text answer stands for, where a form was asked for."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    value: object
+    mismatch: str | None = None
+    """Why it has not the form, and is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     result: CellResult
     remaining: Remaining
@@ -56,8 +69,15 @@ class Outcome:
     """Why there is no answer."""
 
 
-def control(briefing: prompts.Briefing) -> Generator[Ask | RunCell, Reply | Observed | None, Outcome]:
-    """Send a `Reply` after an `Ask` and an `Observed` after a `RunCell`; what the generator returns is the outcome."""
+Wanted = Ask | RunCell | ReadAnswer
+Came = Reply | Observed | Read | None
+
+
+def control(briefing: prompts.Briefing) -> Generator[Wanted, Came, Outcome]:
+    """
+    Send a `Reply` after an `Ask`, an `Observed` after a `RunCell`, a `Read` after a `ReadAnswer`; what the generator
+    returns is the outcome.
+    """
     limits = briefing.limits
     messages = [Message("system", prompts.SYSTEM), Message("user", prompts.first_message(briefing))]
     step = strikes = 0
@@ -73,12 +93,13 @@ def control(briefing: prompts.Briefing) -> Generator[Ask | RunCell, Reply | Obse
             feedback = prompts.CUT_OFF if cut_off else prompts.NO_BLOCK if parsed.answer_text else prompts.EMPTY
             why = "held no code block to run"
             if parsed.answer_text and briefing.may_answer_in_text and not looked and not cut_off:
-                try:
-                    value = parsed.answer_text if briefing.read is None else briefing.read(parsed.answer_text)
-                except SchemaMismatch as mismatch:
-                    feedback, why = prompts.mismatch(str(mismatch)), "had not the form that was asked for"
-                else:
-                    return Outcome("text", value)
+                if briefing.schema is None:
+                    return Outcome("text", parsed.answer_text)
+                read = yield ReadAnswer(parsed.answer_text)
+                assert isinstance(read, Read)
+                if read.mismatch is None:
+                    return Outcome("text", read.value)
+                feedback, why = prompts.mismatch(read.mismatch), "had not the form that was asked for"
             strikes += 1
             if strikes == STRIKES:
                 return Outcome("no_answer", message=f"{STRIKES} replies in a row {why}")

@@ -42,11 +42,17 @@ def run(
     Raises UsageError, ModelError, LimitExceeded, NoAnswer or RunInterrupted; each but the first has what was reached
     as its `run`.
     """
+    if _in_a_loop():
+        raise UsageError("an event loop is running here already: use `await rlm_kernel.arun(...)`, or a %%rlm cell")
+    return asyncio.run(arun(question, context, model=model, schema=schema, quiet=quiet, **settings))
+
+
+def _in_a_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(arun(question, context, model=model, schema=schema, quiet=quiet, **settings))
-    raise UsageError("an event loop is running here already: use `await rlm_kernel.arun(...)`, or a %%rlm cell")
+        return False
+    return True
 
 
 async def arun(

@@ -36,7 +36,10 @@ class Limits:
     max_output_chars: int | None = 8_000
     """Characters of a cell's outputs that go back to the model, head and tail; the trace keeps the rest."""
     max_reply_tokens: int | None = 8_192
-    """Tokens of one reply, sent to the provider as its own cap; less where the budget left allows less."""
+    """
+    Tokens of one reply, sent to the provider as its own cap; less where the budget left allows less. With None and a
+    budget, each call reserves all that is left of it, so that calls go one by one.
+    """
 
     @classmethod
     def none(cls) -> Limits:
@@ -124,14 +127,17 @@ class Ledger:
             ledger._open_cost_usd += granted.cost_usd or 0.0
         return granted
 
-    def settle(self, granted: Reservation, usage: Usage | None) -> None:
-        """Give a reservation back. `usage` is None where the call failed and cost nothing that we know of."""
+    def settle(self, granted: Reservation, usage: Usage | None, sent: bool = True) -> None:
+        """
+        Give a reservation back. `usage` is None where the call failed and cost nothing that we know of; one that was
+        never `sent` does not count at all.
+        """
         for ledger in self._up():
             ledger._open_calls -= 1
             ledger._open_tokens -= granted.tokens
             # With the last call goes what adding and subtracting fractions has left.
             ledger._open_cost_usd = ledger._open_cost_usd - (granted.cost_usd or 0.0) if ledger._open_calls else 0.0
-            ledger.calls += 1
+            ledger.calls += sent
             if usage is not None:
                 ledger.unpriced_calls += usage.cost_usd is None
                 ledger.usage = add(ledger.usage, usage)

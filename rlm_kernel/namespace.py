@@ -7,7 +7,7 @@ cell, so that a thread that the cell starts is the same caller. What a query doe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol, Unpack
 
@@ -22,6 +22,8 @@ class Caller(Protocol):
     """The agent whose cell is running, as the lent names see it."""
 
     namespace: dict[str, Any]
+    lent: Mapping[str, Any]
+    """What was put there for the agent, tools included."""
 
     def query(self, queries: Sequence[Query]) -> list[object]:
         """One result or `Failed` for each, in their order. Blocks; Stop gets through."""
@@ -149,6 +151,10 @@ LENT: dict[str, Any] = {
 """`rlm_query` and `rlm_query_batched` are names that other scaffolds taught the models."""
 
 
+NOBODYS = frozenset({*LENT, "In", "Out", "get_ipython", "exit", "quit", "open", "display"})
+"""Names of a namespace that are nobody's variables: FINAL("open") is a word."""
+
+
 def lend(namespace: dict[str, Any]) -> None:
     namespace.update(LENT)
 
@@ -174,9 +180,13 @@ def _named(caller: Caller, name: str) -> tuple[object] | None:
     context = caller.namespace.get("context")
     if isinstance(context, Store) and name in context:
         return (context[name],)
-    if name.isidentifier() and name not in LENT and name in caller.namespace:
-        return (caller.namespace[name],)
+    if name.isidentifier() and name not in NOBODYS and name in caller.namespace:
+        value = caller.namespace[name]
+        return None if name != "context" and caller.lent.get(name, _NOTHING) is value else (value,)
     return None
+
+
+_NOTHING: Any = object()
 
 
 def _or_raise(answer: object) -> Any:

@@ -7,7 +7,7 @@ serves it. What is particular stands in the first user message; what changes, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rlm_kernel.limits import Limits
@@ -125,8 +125,6 @@ class Briefing:
     """Those that its caller set for this one question."""
     schema: str | None = None
     """The form that the answer must have; None for any."""
-    read: Callable[[str], object] | None = None
-    """With a schema: what a plain text answer stands for. Raises SchemaMismatch."""
     tools: str | None = None
     """The functions that the caller lent, with signature and docstring."""
 

@@ -108,7 +108,10 @@ def _tools(tools: object) -> dict[str, Callable[..., Any]]:
         if callable(tools) or not isinstance(tools, Iterable):
             raise TypeError("tools is a list of functions, or a dict of names and functions")
         for tool in tools:
-            named[getattr(tool, "__name__", "")] = tool
+            name = getattr(tool, "__name__", "")
+            if name in named:
+                raise ValueError(f"two tools are called {name!r}: give tools={{'one_name': f, 'another_name': g}}")
+            named[name] = tool
     for name, tool in named.items():
         if not callable(tool):
             raise TypeError(f"a tool is a function, not {type(tool).__name__}")

@@ -80,11 +80,13 @@ def _type(form: object) -> tuple[Callable[[object], object], object]:
             try:
                 made = adapter.validate_python(value, strict=True)
             except pydantic.ValidationError:
-                made = adapter.validate_python(value)
+                return adapter.validate_python(value)
             return value if _alike(made, value) else made
         except pydantic.ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             raise SchemaMismatch(_message([(_path(each["loc"]), each["msg"]) for each in found])) from None
+        except Exception as error:  # a validator of the person's own
+            raise SchemaMismatch(_raised(error)) from None
 
     return check, described
 
@@ -118,12 +120,19 @@ def _json_schema(form: dict[Any, Any]) -> Callable[[object], object]:
     validator = kind(form)
 
     def check(value: object) -> object:
-        found = [(_path(error.absolute_path), error.message[:300]) for error in validator.iter_errors(value)]
+        try:
+            found = [(_path(error.absolute_path), error.message[:300]) for error in validator.iter_errors(value)]
+        except Exception as error:  # a reference that leads nowhere, found when it is followed
+            raise SchemaMismatch(_raised(error)) from None
         if found:
             raise SchemaMismatch(_message(found))
         return value
 
     return check
+
+
+def _raised(error: Exception) -> str:
+    return f"the check of the answer's form raised {type(error).__name__}: {error}"
 
 
 def _path(parts: Any) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rlm_kernel import namespace
 from rlm_kernel.errors import UsageError
+from rlm_kernel.namespace import LENT
 from rlm_kernel.settings import RLM
 
 if TYPE_CHECKING:
@@ -108,11 +109,18 @@ class Workspace:
             if runner is not None:
                 runner.stop()
 
-    def ask_as_person(self, queries: Sequence[Query]) -> tuple[Agent, Future[Results]]:
-        """For a person's own cell, which is a run from its first question to its end, and its threads' last answer."""
+    def ask_as_person(self, queries: Sequence[Query], aside: bool = False) -> tuple[Agent, Future[Results]]:
+        """
+        For a person's own cell, which is a run from its first question to its end, and its threads' last answer.
+
+        Where it is asked `aside`, from within an agent of the last run, that one stays the last.
+        """
         with self._lock:
             if self._asking is None:
+                last = self.last, self.last_run
                 runner = self.runner(self.settings.replaced(), "cell")
+                if aside:
+                    self.last, self.last_run = last
                 runner.open(self._cell)
                 self._asking = runner
             agent = self._asking.agent
@@ -153,15 +161,17 @@ class Person:
     def __init__(self, workspace: Workspace, namespace: dict[str, Any] | None = None) -> None:
         self._workspace = workspace
         self.namespace: dict[str, Any] = workspace.shell.user_ns if namespace is None else namespace
+        self.lent: Mapping[str, Any] = LENT
+        self._aside = namespace is not None
 
     def query(self, queries: Sequence[Query]) -> list[object]:
         from rlm_kernel.lm import thread
 
-        agent, future = self._workspace.ask_as_person(queries)
+        agent, future = self._workspace.ask_as_person(queries, self._aside)
         return agent.settled(thread.wait(future))
 
     async def aquery(self, queries: Sequence[Query]) -> list[object]:
-        agent, future = self._workspace.ask_as_person(queries)
+        agent, future = self._workspace.ask_as_person(queries, self._aside)
         return agent.settled(await asyncio.wrap_future(future))
 
     def accept(self, answer: object) -> object:

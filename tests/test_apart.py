@@ -449,3 +449,23 @@ def test_figures_are_drawn_in_the_cell_that_made_them(tmp_path: Path, before: st
     }
     assert left == ([7] if before else [])
     assert len(cell.displays("image/png")) == (1 if before else 0)
+
+
+def test_doctest_works_in_a_models_cell(shell: InteractiveShell) -> None:
+    code = (
+        "import doctest\ndef f():\n    '''\n    >>> f()\n    3\n    '''\n    return 3\n"
+        "doctest.run_docstring_examples(f, {'f': f}); 'right'"
+    )
+
+    result = run(shell, code)
+
+    assert [output["output_type"] for output in result.outputs] == ["execute_result"]
+
+
+def test_a_cell_that_closes_its_stdout_closes_nobodys(shell: InteractiveShell, capsys: Any) -> None:
+    result = run(shell, "import sys\nwith sys.stdout as out:\n    out.write('report')")
+    after = run(shell, "print('still here')")
+
+    assert "".join(output["text"] for output in result.outputs) == "report"
+    assert "".join(output["text"] for output in after.outputs) == "still here\n"
+    assert not sys.stdout.closed

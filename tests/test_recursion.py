@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
@@ -413,3 +414,186 @@ def test_what_a_sub_agent_left_running_is_cut_off_from_the_run(run: Callable[...
 def test_no_answer_and_its_run(run: Callable[..., Run]) -> None:
     with pytest.raises(NoAnswer):
         run({"0": ["?", "?", "?"]}, 1)
+
+
+def test_an_interrupt_that_a_cell_raises_itself_is_its_own_agents_end_alone(run: Callable[..., Run]) -> None:
+    cells = [
+        block("got = llm_query_batched(['a', 'b'], [1, 2], return_exceptions=True)"),
+        block("FINAL([repr(each) for each in got])"),
+    ]
+    agents = {"0": cells, "0.1": [block("FINAL('fine')")], "0.2": [block("raise KeyboardInterrupt")]}
+
+    result = run(agents)
+
+    assert result.answer == ["'fine'", "RunInterrupted('agent 0.2: its own cell raised an interrupt')"]
+    ends = {e.agent: e.ending for e in events(result, "agent_finished")}
+    assert ends == {"0": "final", "0.1": "final", "0.2": "interrupted"}
+
+
+VALIDATED = (
+    "from pydantic import BaseModel, field_validator\n"
+    "class Word(BaseModel):\n    text: str\n    @field_validator('text')\n    @classmethod\n"
+    "    def check(cls, v):\n        CHECK\n        return v\n"
+)
+
+
+def test_a_form_may_ask_a_model_itself(run: Callable[..., Run]) -> None:
+    code = VALIDATED.replace("CHECK", "assert llm_query('good?') == 'yes'")
+
+    ask = block(code + "FINAL(llm_query('?', schema=Word).text)")
+
+    assert run({"0": [ask], "0.1": ['{"text": "a"}']}, completions=["yes"]).answer == "a"
+
+
+def test_a_form_whose_check_raises_anything_is_not_met(run: Callable[..., Run]) -> None:
+    code = VALIDATED.replace("CHECK", "{}['none']")
+    ask = [
+        block(code + "got = llm_query_batched(['?'] * 2, schema=Word, return_exceptions=True)"),
+        block("FINAL([repr(each)[:60] for each in got])"),
+    ]
+    text = {"reply": '{"text": "a"}', "times": None}
+
+    deep = run({"0": ask, r"re:0\.\d": [text]}).answer
+    flat = run({"0": ask}, None, [text], max_depth=0).answer
+
+    assert deep == [f"NoAnswer('agent 0.{n}: 3 replies in a row had not the form that"[:60] for n in (1, 2)]
+    assert all(each.startswith("SchemaMismatch(") for each in flat)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "wanted"),
+    [
+        ("list[int]", "[1.0, 2.0]", [1, 2]),
+        ("dict[str, int]", "{'a': True}", {"a": 1}),
+        ("tuple[int, ...]", "(1.0,)", (1,)),
+    ],
+)
+def test_what_a_form_converts_is_handed_over_converted(
+    run: Callable[..., Run], schema: str, value: str, wanted: object
+) -> None:
+    ask = block(f"FINAL(llm_query('?', context=1, schema={schema}))")
+
+    assert repr(run({"0": [ask], "0.1": [block(f"FINAL({value})")]}).answer) == repr(wanted)
+
+
+@pytest.mark.parametrize("word", ["open", "exit", "display", "len", "closed"])
+def test_a_word_that_is_nobodys_variable_is_an_answer(run: Callable[..., Run], word: str) -> None:
+    ask = block("FINAL(llm_query('Open or closed?', context=1, tools=[len]), literal=True)")
+
+    assert run({"0": [ask], "0.1": [block(f"FINAL({word!r})")]}).answer == word
+
+
+def test_a_completion_has_the_limits_that_it_was_given(run: Callable[..., Run]) -> None:
+    cells = [
+        block(
+            "got = []\nfor limits in (dict(max_calls=0), dict(max_seconds=0.2)):\n"
+            "    got += llm_query_batched(['q'], return_exceptions=True, **limits)"
+        ),
+        block("FINAL([repr(each)[:30] for each in got])"),
+    ]
+
+    answer = run({"0": cells}, None, [{"reply": "late", "delay_s": 3, "times": None}], max_depth=0).answer
+
+    assert answer == ["LimitExceeded('max_calls=0 reached"[:30], "LimitExceeded('max_seconds=0.2 reached"[:30]]
+
+
+def test_a_frame_or_an_empty_dict_as_context_at_the_deepest_level_is_the_same_clear_error(
+    run: Callable[..., Run],
+) -> None:
+    cells = [
+        block(
+            "import numpy\ntold = []\nfor given in ({}, numpy.zeros(3)):\n    try:\n"
+            "        llm_query('x', context=given)\n    except Exception as error:\n"
+            "        told.append(str(error)[:31])"
+        ),
+        block("FINAL(told)"),
+    ]
+
+    assert run({"0": cells}, max_depth=0).answer == ["llm_query takes no context here"] * 2
+
+
+def test_a_tool_called_answer_is_no_best_so_far(run: Callable[..., Run]) -> None:
+    cells = [
+        block(
+            "def answer(): return 1\ntry:\n    got = llm_query('?', context=1, tools=[answer], max_steps=1)\n"
+            "except Exception as error:\n    got = type(error).__name__"
+        ),
+        block("FINAL(got)"),
+    ]
+
+    assert run({"0": cells, "0.1": [block("pass")]}).answer == "LimitExceeded"
+
+
+def test_calls_that_were_never_sent_do_not_count(run: Callable[..., Run]) -> None:
+    ask = block(
+        "import asyncio\nasync def one():\n    try:\n        await asyncio.wait_for(allm_query('q'), 0.3)\n"
+        "    except TimeoutError:\n        pass\n"
+        "await asyncio.gather(*[one() for _ in range(40)])\nawait asyncio.sleep(0.3)\nFINAL(budget().calls)"
+    )
+    late = {"reply": "late", "delay_s": 5, "times": None}
+
+    left = run({"0": [ask]}, None, [late], max_depth=0, max_parallel=4).answer
+
+    sent = len(run.model.requests)  # type: ignore[attr-defined]
+    assert left == 200 - sent
+    assert sent < 30
+
+
+def test_every_start_in_the_journal_has_its_end_however_it_was_cut_off(run: Callable[..., Run]) -> None:
+    ask = block(
+        "import asyncio, random\nluck = random.Random(4)\nasync def one(n):\n    try:\n"
+        "        await asyncio.wait_for(allm_query('q', context=n), luck.random() / 10)\n"
+        "    except TimeoutError:\n        pass\nawait asyncio.gather(*[one(n) for n in range(40)])\nFINAL(1)"
+    )
+    cell = block("import time; time.sleep(0.01)\nllm_query_batched(['c'] * 3)\nx = 1")
+    sub = {"reply": cell, "times": None, "delay_s": 0.01}
+    completion = {"reply": "c", "delay_s": 0.02, "times": None}
+
+    result = run({"0": [ask], r"re:0\.\d+": [sub]}, 1, [completion], max_calls=None)
+
+    happened = [stamped.event for stamped in read(result.journal).events]
+    for kind, ends, number in (
+        ("agent_started", {"agent_finished"}, "agent"),
+        ("asked", {"replied", "ask_failed"}, "step"),
+        ("cell_started", {"cell_finished"}, "step"),
+        ("call_started", {"call_finished", "call_failed"}, "call"),
+    ):
+        starts = {(event.agent, getattr(event, number)) for event in happened if event.type == kind}
+        over = {(event.agent, getattr(event, number)) for event in happened if event.type in ends}
+        assert starts == over, kind
+
+
+def test_the_seconds_of_one_run_are_no_interrupt_of_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = {
+        "A.": block("import asyncio; await asyncio.sleep(5)"),
+        "B.": block("import asyncio; await asyncio.sleep(1)"),
+    }
+
+    def reply(request: Request) -> str:
+        question = request.messages[1].content.split("\n")[2]
+        return cells[question] if request.ordinal == 1 else block("FINAL('B is fine')")
+
+    monkeypatch.setattr(
+        "rlm_kernel.headless.resolve", lambda name, **_: ScriptedModel([{"reply": reply, "times": None}])
+    )
+
+    async def both() -> list[Any]:
+        short = rlm_kernel.arun("A.", model="m", max_seconds=0.4)
+        return await asyncio.gather(short, rlm_kernel.arun("B.", model="m"), return_exceptions=True)
+
+    first, second = asyncio.run(both())
+
+    assert isinstance(first, LimitExceeded)
+    assert second.answer == "B is fine"
+
+
+def test_a_run_that_is_cancelled_from_outside_is_cancelled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    scripted(monkeypatch, {"0": [block("import asyncio; await asyncio.sleep(5)")]})
+
+    async def bounded() -> None:
+        await asyncio.wait_for(rlm_kernel.arun("Go.", model="m"), 0.4)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(bounded())

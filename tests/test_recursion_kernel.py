@@ -256,7 +256,7 @@ def test_a_question_in_a_subshell_beside_a_run_is_answered_or_refused_and_nothin
     client = kernel.client
     client.control_channel.send(client.session.msg("create_subshell_request"))
     subshell = client.get_control_msg(timeout=10)["content"]["subshell_id"]
-    sub = "def sub(request):\n    return 'import time; time.sleep(0.5); FINAL(context)'"
+    sub = "def sub(request):\n    return 'import time; time.sleep(0.5 + len(context) / 50); FINAL(context)'"
     steps = [block("FINAL(llm_query('a', context='in the main shell'))")]
     body = f"{sub}\nSTEPS = iter({steps!r})\n"
     body += "REPLIES = [dict(reply=lambda r: next(STEPS) if r.agent == '0' else block(sub(r)), times=None)]\n"
@@ -271,12 +271,34 @@ def test_a_question_in_a_subshell_beside_a_run_is_answered_or_refused_and_nothin
     while len(replies) < 2:
         reply = client.get_shell_msg(timeout=20)
         replies[reply["parent_header"]["msg_id"]] = reply["content"]
+    assert [content["status"] for content in replies.values()] == ["ok", "ok"], replies
     outputs = {}
     while main not in outputs or message["header"]["msg_id"] not in outputs:
         seen = client.get_iopub_msg(timeout=10)
         if seen["msg_type"] == "execute_result":
             outputs[seen["parent_header"]["msg_id"]] = seen["content"]["data"]["text/plain"]
 
-    assert [content["status"] for content in replies.values()] == ["ok", "ok"]
     assert outputs[main] == "'in the main shell'"
     assert outputs[message["header"]["msg_id"]] == "'beside'"
+
+
+def test_a_profiler_works_after_a_run_with_sub_agents(kernel: KernelProcess) -> None:
+    ask(kernel, ["FINAL(llm_query('?', context=1))"], "def sub(request):\n    return 'FINAL(context)'")
+
+    cell = kernel.run("import cProfile\nprofile = cProfile.Profile()\nprofile.runcall(sorted, [2, 1])", timeout_s=20)
+
+    assert cell.result == "[1, 2]"
+
+
+def test_what_a_forked_child_of_a_sub_agents_cell_prints_reaches_the_person(kernel: KernelProcess) -> None:
+    code = (
+        "import multiprocessing\ndef work(n):\n    print('from child', n, flush=True)\n"
+        "p = multiprocessing.get_context('fork').Process(target=work, args=(7,)); p.start(); p.join()\n"
+        "print('from the cell')\nFINAL(p.exitcode)"
+    )
+
+    cell = ask(kernel, ["FINAL(llm_query('?', context=1))"], f"def sub(request):\n    return {code!r}")
+
+    assert cell.result == "0"
+    assert "from child 7" in cell.text()
+    assert "from the cell" not in cell.text()

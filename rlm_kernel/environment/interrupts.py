@@ -35,6 +35,8 @@ class _Waiting:
     future: asyncio.Future[Any]
     stop: Callable[[], None]
     heard: bool = False
+    alone: bool = False
+    """The signal that comes is for this one and no other: its seconds are over."""
 
 
 _waiting: list[_Waiting] = []
@@ -115,19 +117,22 @@ def _in_hook(frame: FrameType | None) -> bool:
 
 
 def _interrupt(loop: asyncio.AbstractEventLoop, frame: FrameType | None) -> None:
+    alone = [entry for entry in _waiting if entry.alone]
+    entries = alone or _waiting
     if not any(entry.heard for entry in _waiting):
         threading.Thread(target=_send_again, name="rlm-interrupt", daemon=True).start()
-    futures = [entry.future for entry in _waiting]
+    futures = [entry.future for entry in entries]
     in_cell = in_user_code(frame)
     own_task = in_cell and asyncio.current_task(loop) in futures
-    for entry in _waiting:
+    for entry in entries:
         if not own_task and (not entry.heard or cells.running):
             loop.call_soon_threadsafe(entry.future.cancel)
         entry.heard = True
-        entry.stop()
+        if not entry.alone:
+            entry.stop()
     if own_task:
         raise KeyboardInterrupt
-    if in_cell:
+    if in_cell and len(entries) == len(_waiting):
         # In a task or callback that a cell started: asyncio would let a KeyboardInterrupt out of `run_forever`,
         # and that is the end of the kernel.
         raise Stopped
@@ -158,6 +163,13 @@ def in_user_code(frame: FrameType | None) -> bool:
         persons = persons or is_cell(code.co_filename)  # or a hook of theirs, which our own loop has called
         frame = frame.f_back
     return persons
+
+
+def interrupt_task(task: asyncio.Task[Any] | None) -> None:
+    """Interrupt the run that this task drives, and leave alone what else runs. From any thread."""
+    for entry in list(_waiting):
+        entry.alone = entry.alone or entry.future is task
+    interrupt_main_thread()
 
 
 def interrupt_main_thread() -> None:

@@ -35,7 +35,7 @@ NO_ENVIRON = (
     "pass env={**os.environ, ...} to a subprocess"
 )
 
-_WITHIN_ENVIRON = (__name__, "os", "collections.abc")
+_WITHIN_ENVIRON = (__name__, "os", "collections.abc", "contextlib", "unittest.mock", "IPython.core.magics.osm")
 """Modules whose frames stand between a change of `os.environ` and who makes it. (_collections_abc calls itself so.)"""
 
 SLEEP_SLICE_S = 0.1

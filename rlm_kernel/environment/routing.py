@@ -10,10 +10,12 @@ What a child process writes to the file descriptors themselves passes by here.
 from __future__ import annotations
 
 import contextvars
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from rlm_kernel.environment import process, sysnames
@@ -78,6 +80,13 @@ class _RoutedStream:
             sink.drain()
         super().flush()  # type: ignore[misc]
 
+    def close(self) -> None:
+        """In a model's cell the stream is not the cell's to close: the person prints to it too."""
+        if SINK.get() is None:
+            super().close()  # type: ignore[misc]
+        else:
+            self.flush()
+
 
 class RoutedStdout(_RoutedStream):
     write = property(_STDOUT.get, _RoutedStream._patch)
@@ -99,8 +108,33 @@ class _Wrapped:
     def flush(self) -> None:
         self._stream.flush()
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    @property
+    def buffer(self) -> Any:
+        return self._stream.buffer if SINK.get() is None else _Bytes(self)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Bytes:
+    """What `sys.stdout.buffer` is in a model's cell."""
+
+    def __init__(self, text: Any) -> None:
+        self._text = text
+
+    def write(self, data: Any) -> int:
+        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
+        return len(data)
+
+    def flush(self) -> None:
+        self._text.flush()
 
 
 class RoutedPublisher:
@@ -190,6 +224,20 @@ def plain(data: dict[str, Any]) -> dict[str, Any]:
     return clean
 
 
+@cache
+def _let_children_print() -> None:
+    """Nobody would read what a forked child adds to its copy of a cell's output: it prints to the process."""
+
+    def in_child() -> None:
+        if SINK.get() is not None:
+            SINK.set(None)
+            _STDOUT.set(routed["stdout"])
+            _STDERR.set(routed["stderr"])
+            sysnames.print_outside()
+
+    os.register_at_fork(after_in_child=in_child)
+
+
 def install(shell: Any) -> None:
     """Make a shell and this process ask whose output it is. Idempotent, and for the life of the process."""
     adopt(shell, RoutedShell)
@@ -204,6 +252,7 @@ def install(shell: Any) -> None:
     shell.set_hook("show_in_pager", page, 0)
     routed["displayhook"] = shell.displayhook
     process.guard()
+    _let_children_print()
     if SINK.get() is not None:
         return  # a run within a model's cell, which may have streams of its own
     for name, mixin in (("stdout", RoutedStdout), ("stderr", RoutedStderr)):

@@ -24,32 +24,46 @@ class Redactor:
     """Replaces the values of secret environment variables by `[NAME]`, in strings however nested."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._secrets = sorted(
-            ((value, name) for name, value in environ.items() if SECRET_NAME.search(name) and len(value) >= MIN_CHARS),
-            key=lambda pair: -len(pair[0]),
-        )
+        self._environ = environ
+        self._known: dict[str, str] = {}
+        self._secrets: list[tuple[str, str]] = []
+        self._look()
+
+    def _look(self) -> None:
+        """Again each time: a cell may load more of them, from a file, and what it takes away stays a secret."""
+        found = {
+            value: name
+            for name, value in list(self._environ.items())
+            if SECRET_NAME.search(name) and len(value) >= MIN_CHARS
+        }
+        if not found.keys() <= self._known.keys():
+            self._known |= found
+            self._secrets = sorted(self._known.items(), key=lambda pair: -len(pair[0]))
 
     def text(self, text: str) -> str:
+        self._look()
+        return self._replaced(text)
+
+    def _replaced(self, text: str) -> str:
         for value, name in self._secrets:
             if value in text:
                 text = text.replace(value, f"[{name}]")
         return text
 
-    def value(self, value: Any) -> Any:
-        if not self._secrets:
-            return value
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {self.text(str(key)): self.value(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(self.value(item) for item in value)
-        return value
-
     def result(self, result: CellResult) -> CellResult:
+        self._look()
         if not self._secrets:
             return result
         error = result.error
         if error is not None:
-            error = CellError(error.name, self.text(error.message), self.text(error.traceback))
-        return replace(result, outputs=self.value(result.outputs), error=error)
+            error = CellError(*(self._replaced(each) for each in (error.name, error.message, error.traceback)))
+        return replace(result, outputs=self._value(result.outputs), error=error)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._replaced(value)
+        if isinstance(value, dict):
+            return {self._replaced(str(key)): self._value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._value(item) for item in value)
+        return value

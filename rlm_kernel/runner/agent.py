@@ -90,6 +90,8 @@ class Agent:
         return self.limits.max_depth is not None and self.depth >= self.limits.max_depth
 
     def query(self, queries: Sequence[Query]) -> list[object]:
+        if thread.shared().is_current():
+            raise UsageError("llm_query cannot wait here, where model calls are made: ask in a cell or in a thread")
         return self.settled(thread.wait(self.start(queries)))
 
     async def aquery(self, queries: Sequence[Query]) -> list[object]:
@@ -123,23 +125,25 @@ class Agent:
         return self.ledger.remaining(self.step or 0, self.limits, self.depth)
 
     async def _complete(self, asked: list[Completion], step: int | None) -> Results:
-        values = await complete_all(self, step, asked) if asked else []
-        return Results(values, self.runner.recorder.last)
+        values, notes = await complete_all(self, step, asked) if asked else ([], [])
+        return Results(values, self.runner.recorder.last, notes)
 
     async def _ask(self, children: list[tuple[Agent, Query]], step: int | None) -> Results:
         values, notes = await ask_all(step, children)
         return Results(values, self.runner.recorder.last, notes)
 
     def _completion(self, query: Query) -> Completion:
-        for what in ("context", "tools"):
-            if (given := getattr(query, what)) is not None and given != {}:
+        for what, given in (("context", query.context is not None), ("tools", bool(query.tools))):
+            if given:
                 raise UsageError(
                     f"llm_query takes no {what} here: agent {self.id} is at the deepest level (max_depth="
                     f"{self.limits.max_depth}), where it is a plain completion; put what the model must see into the "
                     "prompt, or allow another level"
                 )
         model = self.runner.model_at(self.depth + 1, query.model)
-        return Completion(self.next_call(), query.prompt, model, _schema(query))
+        own: dict[str, Any] = dict(query.limits)
+        ledger = self.ledger.below(replace(Limits.none(), max_reply_tokens=self.limits.max_reply_tokens, **own))
+        return Completion(self.next_call(), query.prompt, model, _schema(query), ledger)
 
     def _child(self, query: Query) -> Agent:
         if taken := {*LENT, "context"} & set(query.tools):

@@ -12,7 +12,7 @@ from rlm_kernel import preview
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.limits import Limits
-from rlm_kernel.namespace import LENT
+from rlm_kernel.namespace import NOBODYS, Listing
 from rlm_kernel.prompts import Briefing
 from rlm_kernel.queries import Query
 from rlm_kernel.schema import Schema
@@ -21,8 +21,8 @@ from rlm_kernel.store import Store
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
 
-HIDDEN = frozenset({*LENT, "context", "In", "Out", "get_ipython", "exit", "quit", "open", "display"})
-"""Names of a namespace that are nobody's variables."""
+HIDDEN = frozenset({*NOBODYS, "context"})
+"""What is not told among the variables."""
 
 
 def brief(
@@ -43,7 +43,6 @@ def brief(
         variables or None,
         limits,
         schema=None if schema is None else redactor.text(schema.told),
-        read=None if schema is None else schema.read,
     )
 
 
@@ -57,23 +56,32 @@ def brief_sub_agent(agent: Agent, query: Query, redactor: Redactor) -> Briefing:
         depth=agent.depth,
         own_limits={name: value for name, value in query.limits.items() if name != "max_steps"},
         schema=None if agent.schema is None else redactor.text(agent.schema.told),
-        read=None if agent.schema is None else agent.schema.read,
         tools=redactor.text("\n\n".join(_tool(name, tool) for name, tool in query.tools.items())) or None,
     )
 
 
 TOOL_CHARS = 1_000
 """Of a tool's signature and of its docstring."""
+DEFAULT_CHARS = 100
+"""Of the default of one of its parameters."""
 
 
 def _tool(name: str, tool: object) -> str:
     try:
-        signature = str(inspect.signature(tool))  # type: ignore[arg-type]
+        found = inspect.signature(tool)  # type: ignore[arg-type]
+        signature = str(found.replace(parameters=[_bounded(each) for each in found.parameters.values()]))
     except (TypeError, ValueError):  # a function of C without one
         signature = "(...)"
     head = f"{name}{preview.cut(signature, TOOL_CHARS)}"
     doc = inspect.getdoc(tool)
     return head if not doc else f"{head}\n{textwrap.indent(preview.cut(doc, TOOL_CHARS), '    ')}"
+
+
+def _bounded(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Its default may be an object of any size, and its repr anybody's code."""
+    if parameter.default is inspect.Parameter.empty:
+        return parameter
+    return parameter.replace(default=Listing(preview.render(parameter.default, DEFAULT_CHARS, show=repr_within)))
 
 
 def list_variables(namespace: Mapping[str, object]) -> str:

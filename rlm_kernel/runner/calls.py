@@ -29,15 +29,17 @@ class Calls:
         await model.prepare()
         granted = await self._reserve(model, request, ledger)
         usage: Usage | None = None
+        sent = False
         try:
             # Whoever waits for the one ahead holds no slot.
             async with warmed(model, request) as begun, self._slot(model.name):
+                sent = True
                 request = replace(request, max_reply_tokens=granted.max_reply_tokens)
                 reply = await model.ask(request, None if begun is None else lambda _: begun.set())
             usage = reply.usage
             return reply
         finally:
-            ledger.settle(granted, usage)
+            ledger.settle(granted, usage, sent)
             if self._settled is not None:
                 self._settled.set()
 

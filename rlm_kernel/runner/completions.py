@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlm_kernel import prompts
 from rlm_kernel.errors import LimitExceeded, ModelError, RLMError, SchemaMismatch
+from rlm_kernel.limits import Ledger
 from rlm_kernel.lm import LanguageModel
 from rlm_kernel.queries import Failed
+from rlm_kernel.runner.endings import out_of_time
 from rlm_kernel.schema import Schema
 from rlm_kernel.trace import events
 from rlm_kernel.values import Message, Request, messages_sha
@@ -29,94 +30,115 @@ class Completion:
     prompt: str
     model: LanguageModel
     schema: Schema | None
+    ledger: Ledger
 
 
-async def complete_all(agent: Agent, step: int | None, asked: Sequence[Completion]) -> list[object]:
-    """A value or `Failed` for each, in order. All intents are on disk before the first is sent."""
+async def complete_all(agent: Agent, step: int | None, asked: Sequence[Completion]) -> tuple[list[object], list[str]]:
+    """
+    A value or `Failed` for each, in order, and what there is to say of them.
+
+    All intents are on disk before the first is sent; each has an end in the journal, however it ends.
+    """
     recorder = agent.runner.recorder
-    first = [_request(agent, each, _opening(agent, each)) for each in asked]
-    written = recorder.record(
-        *(_intent(agent, step, each, request) for each, request in zip(asked, first, strict=True))
-    )
+    calls = [_Call(agent, step, each) for each in asked]
+    written = recorder.record(*(call.intent() for call in calls))
     try:
         await recorder.on_disk(written)
+        values = await asyncio.gather(*(call.answer() for call in calls))
     except asyncio.CancelledError as stop:
-        for each in asked:
-            _failed(agent, step, each, stop)
+        for call in calls:
+            if not call.ended:
+                call.failed(stop)
         raise
-    return await asyncio.gather(
-        *(_complete(agent, step, each, request) for each, request in zip(asked, first, strict=True))
-    )
+    return list(values), [call.note for call in calls if call.note]
 
 
-async def _complete(agent: Agent, step: int | None, asked: Completion, request: Request) -> object:
-    runner = agent.runner
-    for tried in range(1, TRIES + 1):
-        try:
-            reply = await runner.calls.ask(asked.model, request, agent.ledger)
-        except asyncio.CancelledError as stop:
-            _failed(agent, step, asked, stop)
-            raise
-        except RLMError as error:
-            return _failed(agent, step, asked, error)
-        if not reply.text:
-            return _failed(agent, step, asked, ModelError("the model's reply was empty", kind="empty"))
-        if reply.finish_reason == "length":
-            warnings.warn(f"the answer of llm_query {asked.ordinal} was cut off by max_reply_tokens", stacklevel=2)
-        runner.recorder.record(
-            events.CallFinished(agent=agent.id, step=step, call=asked.ordinal, **events.of_reply(reply))
+class _Call:
+    """One completion; with a schema, as many model calls as it takes, each recorded as its own."""
+
+    def __init__(self, agent: Agent, step: int | None, asked: Completion) -> None:
+        self.ended = False
+        self.note = ""
+        self._agent = agent
+        self._step = step
+        self._asked = asked
+        self._ordinal = asked.ordinal
+        form = None if asked.schema is None else asked.schema.told
+        text = agent.runner.sendable(prompts.completion(asked.prompt, form))
+        self._messages: tuple[Message, ...] = (Message("system", prompts.COMPLETION_SYSTEM), Message("user", text))
+
+    def intent(self) -> events.CallStarted:
+        return events.CallStarted(
+            agent=self._agent.id,
+            step=self._step,
+            call=self._ordinal,
+            prompt=self._messages[-1].content,
+            model=self._asked.model.name,
+            request_sha=messages_sha(self._messages),
         )
-        if asked.schema is None:
-            return reply.text
+
+    async def answer(self) -> object:
+        ledger, schema = self._asked.ledger, self._asked.schema
         try:
-            return asked.schema.read(reply.text)
+            async with asyncio.timeout(ledger.remaining(0).seconds):
+                text = await self._ask()
+                if schema is None:
+                    return text
+                for _ in range(1, TRIES):
+                    try:
+                        # Off the loop thread: a schema may bring code of the person's own.
+                        return await asyncio.to_thread(schema.read, text)
+                    except SchemaMismatch as mismatch:
+                        self._again(text, mismatch)
+                    text = await self._ask()
+                return await asyncio.to_thread(schema.read, text)
+        except TimeoutError:
+            return self.failed(out_of_time(ledger))
         except SchemaMismatch as mismatch:
-            if tried == TRIES:
-                return Failed(SchemaMismatch(f"llm_query {asked.ordinal}, after {TRIES} tries: {mismatch}"))
-            # A call of its own, with a number of its own: it costs like one.
-            asked = Completion(agent.next_call(), asked.prompt, asked.model, asked.schema)
-            said = (Message("assistant", reply.text), Message("user", prompts.mismatch(str(mismatch))))
-            request = _request(agent, asked, (*request.messages, *said))
-            runner.recorder.record(_intent(agent, step, asked, request))
-    raise AssertionError
+            return Failed(SchemaMismatch(f"llm_query {self._ordinal}, after {TRIES} tries: {mismatch}"))
+        except RLMError as error:
+            return self.failed(error)
+        except Exception as error:  # of ours; the others of the batch are not to suffer from it
+            return self.failed(RLMError(f"{type(error).__name__}: {error}"))
 
+    def _again(self, text: str, mismatch: SchemaMismatch) -> None:
+        """The next try is a call of its own: it costs like any other."""
+        self._messages += (Message("assistant", text), Message("user", prompts.mismatch(str(mismatch))))
+        self._ordinal = self._agent.next_call()
+        self.ended = False
+        self._agent.runner.recorder.record(self.intent())
 
-def _opening(agent: Agent, asked: Completion) -> tuple[Message, ...]:
-    form = None if asked.schema is None else asked.schema.told
-    text = agent.runner.sendable(prompts.completion(asked.prompt, form))
-    return Message("system", prompts.COMPLETION_SYSTEM), Message("user", text)
-
-
-def _request(agent: Agent, asked: Completion, messages: tuple[Message, ...]) -> Request:
-    return Request(messages, purpose="completion", agent=agent.id, ordinal=asked.ordinal)
-
-
-def _intent(agent: Agent, step: int | None, asked: Completion, request: Request) -> events.CallStarted:
-    return events.CallStarted(
-        agent=agent.id,
-        step=step,
-        call=asked.ordinal,
-        prompt=request.messages[-1].content,
-        model=asked.model.name,
-        request_sha=messages_sha(request.messages),
-    )
-
-
-def _failed(agent: Agent, step: int | None, asked: Completion, error: BaseException) -> Failed:
-    if isinstance(error, ModelError):
-        kind = error.kind
-    elif isinstance(error, LimitExceeded):
-        kind = "limit"
-    else:
-        kind = "usage" if isinstance(error, RLMError) else "interrupted"
-    agent.runner.recorder.record(
-        events.CallFailed(
-            agent=agent.id,
-            step=step,
-            call=asked.ordinal,
-            kind=kind,
-            message=str(error) or "stopped while waiting for the model",
-            attempts=error.attempts if isinstance(error, ModelError) else (),
+    async def _ask(self) -> str:
+        asked, agent = self._asked, self._agent
+        request = Request(self._messages, purpose="completion", agent=agent.id, ordinal=self._ordinal)
+        reply = await agent.runner.calls.ask(asked.model, request, asked.ledger)
+        if not reply.text:
+            raise ModelError("the model's reply was empty", kind="empty")
+        if reply.finish_reason == "length":
+            self.note = f"note: the answer of llm_query {self._ordinal} was cut off by max_reply_tokens"
+        agent.runner.recorder.record(
+            events.CallFinished(agent=agent.id, step=self._step, call=self._ordinal, **events.of_reply(reply))
         )
-    )
-    return Failed(error) if isinstance(error, RLMError) else Failed(RLMError(str(error)))
+        self.ended = True
+        return reply.text
+
+    def failed(self, error: BaseException) -> Failed:
+        if isinstance(error, ModelError):
+            kind = error.kind
+        elif isinstance(error, LimitExceeded):
+            kind = "limit"
+        else:
+            kind = "usage" if isinstance(error, RLMError) else "interrupted"
+        if not self.ended:
+            self.ended = True
+            self._agent.runner.recorder.record(
+                events.CallFailed(
+                    agent=self._agent.id,
+                    step=self._step,
+                    call=self._ordinal,
+                    kind=kind,
+                    message=str(error) or "stopped while waiting for the model",
+                    attempts=error.attempts if isinstance(error, ModelError) else (),
+                )
+            )
+        return Failed(error if isinstance(error, RLMError) else RLMError(str(error)))

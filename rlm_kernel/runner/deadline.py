@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rlm_kernel.environment.interrupts import interrupt_main_thread
+from rlm_kernel.environment.interrupts import interrupt_task
 from rlm_kernel.lm import thread
 
 
@@ -21,6 +21,7 @@ def deadline(seconds: float | None, stop: Callable[[], None]) -> Iterator[None]:
     if seconds is None:
         yield
         return
+    task = asyncio.current_task()
     on_main = threading.current_thread() is threading.main_thread()
     signalling = threading.Lock()
     over = False
@@ -30,7 +31,7 @@ def deadline(seconds: float | None, stop: Callable[[], None]) -> Iterator[None]:
         stop()
         with signalling:
             if on_main and not over:
-                interrupt_main_thread()
+                interrupt_task(task)
 
     clock = thread.shared().submit(expire())
     try:

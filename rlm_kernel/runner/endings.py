@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlm_kernel.controller import Outcome
 from rlm_kernel.errors import LimitExceeded, NoAnswer, RLMError, RunInterrupted
-from rlm_kernel.limits import Limits
+from rlm_kernel.limits import Ledger, Limits
 from rlm_kernel.values import Ending
 
 
@@ -16,6 +16,16 @@ def failure_of(outcome: Outcome, limits: Limits) -> RLMError | None:
     if outcome.ending == "no_answer":
         return NoAnswer(outcome.message or "the model gave no answer")
     return None
+
+
+def out_of_time(ledger: Ledger) -> LimitExceeded:
+    """Which limit on seconds it was, of all up to the root."""
+    try:
+        ledger.check_time()
+    except LimitExceeded as limit:
+        return limit
+    allowed = ledger.limits.max_seconds or 0.0
+    return LimitExceeded("max_seconds", allowed, allowed)  # the clock of asyncio was a moment ahead of ours
 
 
 def ending_of(error: RLMError) -> Ending:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from rlm_kernel.environment.cellthread import CellThread
 from rlm_kernel.environment.execute import CellInterrupted, Stopped
 from rlm_kernel.environment.sink import Frontend, Sink
+from rlm_kernel.errors import RunInterrupted
+from rlm_kernel.namespace import CALLER
 from rlm_kernel.runner.cell import run_cell
 from rlm_kernel.values import CellError, CellResult
 
@@ -30,6 +32,9 @@ class Hands(Protocol):
 
     async def on_disk(self) -> None:
         """Everything that was recorded is on disk."""
+
+    async def do(self, what: Callable[[], T], quick: bool) -> T:
+        """`what` may call code of a person or a model, and then belongs where the cells run; if `quick`, not."""
 
     async def run(self, step: int, source: str) -> CellResult:
         """A cell. Raises CellInterrupted, with what it had put out, where it was stopped from outside."""
@@ -62,7 +67,13 @@ class MainHands:
     async def run(self, step: int, source: str) -> CellResult:
         return await run_cell(self._agent, step, source, Sink(self._frontend))
 
+    async def do(self, what: Callable[[], T], quick: bool) -> T:
+        return what()
+
     def stopped(self) -> BaseException:
+        task = asyncio.current_task()
+        if self._scope.why is None and task is not None and task.cancelling():
+            return asyncio.CancelledError()  # by whoever awaits this run
         self._scope.stop()
         _heard()
         return self._scope.error()
@@ -97,15 +108,20 @@ class ThreadHands:
     async def on_disk(self) -> None:
         await self._agent.runner.recorder.on_disk()
 
+    @property
+    def unused(self) -> bool:
+        """Nothing of the agent has run here, or nothing can any more."""
+        return self.left_behind or not self._entered
+
     async def prepare(self) -> None:
         """Before the first question: what has to be there for the cells. Raises RLMError where it cannot be."""
 
     async def do(self, what: Callable[[], T], quick: bool) -> T:
-        """`what` may call code of a person or a model, and then belongs into the agent's thread; if `quick`, not."""
         if quick:
             return what()
 
         async def work() -> T:
+            CALLER.set(self._agent)  # a schema or a repr may ask a model too
             return what()
 
         await self._enter()
@@ -126,7 +142,10 @@ class ThreadHands:
         raise CellInterrupted(await self._stop(future, sink))
 
     def stopped(self) -> BaseException:
-        return asyncio.CancelledError()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            return asyncio.CancelledError()
+        return RunInterrupted("its own cell raised an interrupt")
 
     def close(self) -> None:
         self._thread.close()

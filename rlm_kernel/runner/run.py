@@ -25,7 +25,7 @@ from rlm_kernel.environment import interrupts
 from rlm_kernel.environment.routing import ShellFrontend
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
-from rlm_kernel.errors import LimitExceeded, RLMError
+from rlm_kernel.errors import LimitExceeded, RLMError, SchemaMismatch
 from rlm_kernel.limits import Ledger, Limits, Policy
 from rlm_kernel.lm import LanguageModel
 from rlm_kernel.runner.agent import Agent
@@ -151,7 +151,7 @@ class Runner:
         if failure is not None:
             # The best so far: a limit takes away the end of the work, not the work.
             best = agent.namespace.get("answer", _NOTHING)
-            value = None if best is stale or best is _NOTHING else best
+            value = None if best is stale or best is _NOTHING else _accepted(agent, best)
         run = self.close(outcome.ending, value, name=outcome.name, message=outcome.message)
         if failure is not None:
             failure.run = run
@@ -223,3 +223,10 @@ class Runner:
             trace=trace,
             journal=self.recorder.path,
         )
+
+
+def _accepted(agent: Agent, best: object) -> object:
+    try:
+        return agent.accept(best)
+    except SchemaMismatch:
+        return None

@@ -6,16 +6,18 @@ An intent is on disk before it is carried out, and a result before anything is d
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rlm_kernel.controller import Ask, Observed, Outcome, RunCell, control
+from rlm_kernel.controller import Ask, Came, Observed, Outcome, Read, RunCell, control
 from rlm_kernel.environment.execute import CellInterrupted
-from rlm_kernel.errors import ModelError, RLMError
+from rlm_kernel.errors import ModelError, RLMError, SchemaMismatch
 from rlm_kernel.prompts import Briefing
 from rlm_kernel.runner.endings import ending_of
 from rlm_kernel.runner.hands import Hands
 from rlm_kernel.trace import events
-from rlm_kernel.values import Message, Reply, Request, messages_sha
+from rlm_kernel.values import CellError, CellResult, Message, Reply, Request, messages_sha
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
@@ -31,14 +33,27 @@ class Steps:
     async def drive(self, briefing: Briefing) -> Outcome:
         """How the agent ended by itself. Raises ModelError, LimitExceeded or RunInterrupted where it did not."""
         loop = control(briefing)
-        came: Reply | Observed | None = None
+        came: Came = None
         while True:
             try:
                 wanted = loop.send(came)
             except StopIteration as end:
                 outcome: Outcome = end.value
                 return outcome
-            came = await (self._ask(wanted) if isinstance(wanted, Ask) else self._run_cell(wanted))
+            if isinstance(wanted, Ask):
+                came = await self._ask(wanted)
+            elif isinstance(wanted, RunCell):
+                came = await self._run_cell(wanted)
+            else:
+                came = await self._hands.do(partial(self._read, wanted.text), False)
+
+    def _read(self, text: str) -> Read:
+        schema = self._agent.schema
+        assert schema is not None
+        try:
+            return Read(schema.read(text))
+        except SchemaMismatch as mismatch:
+            return Read(None, str(mismatch))
 
     async def _ask(self, wanted: Ask) -> Reply:
         agent, runner = self._agent, self._runner
@@ -54,9 +69,13 @@ class Steps:
             )
         )
         agent.told = len(messages)
-        await self._hands.on_disk()
         try:
+            await self._hands.on_disk()
             reply = await self._hands.wait(runner.calls.ask(agent.model, request, agent.ledger))
+        except asyncio.CancelledError:
+            why = "stopped while waiting for the model"
+            self._recorder.record(events.AskFailed(agent=agent.id, step=wanted.step, kind="interrupted", message=why))
+            raise
         except RLMError as error:
             kind, attempts = (error.kind, error.attempts) if isinstance(error, ModelError) else (ending_of(error), ())
             self._recorder.record(
@@ -76,12 +95,15 @@ class Steps:
         agent = self._agent
         agent.scope.check()
         self._recorder.record(events.CellStarted(agent=agent.id, step=wanted.step, source=wanted.source))
-        await self._hands.on_disk()
         stopped = False
         try:
+            await self._hands.on_disk()
             result = await self._hands.run(wanted.step, wanted.source)
         except CellInterrupted as stop:
             result, stopped = stop.result, True
+        except asyncio.CancelledError:
+            error = CellError("KeyboardInterrupt", "", "KeyboardInterrupt: stopped before it began")
+            result, stopped = CellResult((), 0.0, error), True
         remaining = agent.ledger.remaining(wanted.step, agent.limits, agent.depth)
         self._recorder.record(
             events.CellFinished(

@@ -18,12 +18,12 @@ from IPython.display import display
 from rlm_kernel import preview
 from rlm_kernel.controller import Outcome
 from rlm_kernel.environment.within import repr_within
-from rlm_kernel.errors import LimitExceeded, RLMError, SchemaMismatch
+from rlm_kernel.errors import RLMError, SchemaMismatch
 from rlm_kernel.namespace import LENT
 from rlm_kernel.prompts import Briefing
 from rlm_kernel.queries import Failed, Query
 from rlm_kernel.runner.briefing import brief_sub_agent
-from rlm_kernel.runner.endings import ending_of, failure_of
+from rlm_kernel.runner.endings import ending_of, failure_of, out_of_time
 from rlm_kernel.runner.hands import ThreadHands
 from rlm_kernel.runner.steps import Steps
 from rlm_kernel.runner.worker_hands import ProcessHands
@@ -45,7 +45,8 @@ async def ask_all(step: int | None, children: Sequence[tuple[Agent, Query]]) -> 
     `step` is the caller's, whose cell asks.
     """
     asked = [SubAgent(agent, step, query) for agent, query in children]
-    values = await asyncio.gather(*(each.answer() for each in asked))
+    # Each contains its own failure. One that is cancelled is waited for, so that its end is written down.
+    values = await asyncio.gather(*(each.answer() for each in asked), return_exceptions=True)
     return list(values), [each.note for each in asked if each.note]
 
 
@@ -57,7 +58,7 @@ class SubAgent:
         self._step = step
         self._query = query
         self._began = time.monotonic()
-        self._started = False
+        self._started = self._finished = False
         policy = agent.runner.policy
         agent.isolation = query.isolation or policy.isolation
         if agent.isolation == "process":
@@ -69,38 +70,36 @@ class SubAgent:
 
     async def answer(self) -> object:
         """The value, or `Failed`. Raises CancelledError where it was stopped, once that is written down."""
-        try:
-            return await self._answer()
-        finally:
-            self._hands.close()
-
-    async def _answer(self) -> object:
         agent = self._agent
         agent.runner.agents[agent.id] = agent
-        outcome: Outcome
-        failure: RLMError | None
         try:
-            async with asyncio.timeout(agent.ledger.remaining(0).seconds):
-                outcome = await self._drive()
-            failure = failure_of(outcome, agent.limits)
-        except TimeoutError:
-            failure = self._out_of_time()
-            outcome = Outcome("limit", message=str(failure))
-        except RLMError as error:
-            outcome, failure = Outcome(ending_of(error), message=str(error)), error
-        except asyncio.CancelledError:
-            self._finish("interrupted", message="stopped from outside")
-            raise
-        except Exception as error:  # of ours; the caller's cell is not the place for our frames
-            outcome = Outcome("error", message=f"{type(error).__name__}: {error}")
-            failure = RLMError(str(outcome.message))
-        finally:
-            await agent.scope.aclose()
-        try:
+            try:
+                outcome, failure = await self._end()
+            finally:
+                await agent.scope.aclose()
             return await self._conclude(outcome, failure)
         except asyncio.CancelledError:
             self._finish("interrupted", message="stopped from outside")
             raise
+        except Exception as error:  # of ours; neither the caller's cell nor the rest of a batch is the place for it
+            message = f"{type(error).__name__}: {error}"
+            self._finish("error", message=message)
+            return Failed(RLMError(message).of(agent.id))
+        finally:
+            self._hands.close()
+
+    async def _end(self) -> tuple[Outcome, RLMError | None]:
+        """How it ended, and as which error where without an answer."""
+        agent = self._agent
+        try:
+            async with asyncio.timeout(agent.ledger.remaining(0).seconds):
+                outcome = await self._drive()
+        except TimeoutError:
+            limit = out_of_time(agent.ledger)
+            return Outcome("limit", message=str(limit)), limit
+        except RLMError as error:
+            return Outcome(ending_of(error), message=str(error)), error
+        return outcome, failure_of(outcome, agent.limits)
 
     async def _drive(self) -> Outcome:
         agent, query = self._agent, self._query
@@ -133,10 +132,12 @@ class SubAgent:
         agent = self._agent
         value = outcome.value
         if outcome.ending == "limit" and failure is not None:
-            value = await self._hands.do(self._best, self._hands.left_behind)
+            value = await self._hands.do(self._best, self._hands.unused)
         described = None
         if value is not None and value is not _NONE:
-            described = await self._hands.do(lambda: self._describe(value), isinstance(value, str))
+            described = await self._hands.do(
+                lambda: self._describe(value), self._hands.unused or isinstance(value, str)
+            )
         self._finish(outcome.ending, described, outcome.name, None if failure is None else str(failure))
         if failure is None:
             return value
@@ -150,7 +151,7 @@ class SubAgent:
 
     def _best(self) -> object:
         best = self._agent.namespace.get("answer", _NONE)
-        if best is _NONE or self._hands.left_behind:
+        if self._hands.unused or best is self._agent.lent.get("answer", _NONE):
             return _NONE
         try:
             return self._agent.accept(best)
@@ -164,6 +165,9 @@ class SubAgent:
         self, ending: Ending, answer: str | None = None, name: str | None = None, message: str | None = None
     ) -> None:
         runner = self._agent.runner
+        if self._finished:
+            return
+        self._finished = True
         if not self._started:  # it ended while its context was being described
             self._start(Briefing(runner.redactor.text(self._query.prompt), None, None))
         if self._hands.left_behind:
@@ -178,10 +182,3 @@ class SubAgent:
                 seconds=time.monotonic() - self._began,
             )
         )
-
-    def _out_of_time(self) -> RLMError:
-        try:
-            self._agent.ledger.check_time()
-        except LimitExceeded as limit:
-            return limit
-        return LimitExceeded("max_seconds", time.monotonic() - self._began, self._agent.limits.max_seconds or 0.0)

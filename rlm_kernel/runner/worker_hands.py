@@ -69,7 +69,9 @@ class ProcessHands(ThreadHands):
                 self._agent.runner.context,
                 self._max_memory_mb,
             )
-        await asyncio.shield(asyncio.wrap_future(self._worker.ready))
+        ready = asyncio.wrap_future(self._worker.ready)
+        ready.add_done_callback(lambda late: late.cancelled() or late.exception())  # also where nobody waits any more
+        await asyncio.shield(ready)
 
     async def run(self, step: int, source: str) -> CellResult:
         await self._ready()

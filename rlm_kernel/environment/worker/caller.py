@@ -79,9 +79,11 @@ class RemoteCaller:
         requests: Requests,
         step: int,
         namespace: dict[str, Any],
+        lent: Mapping[str, Any],
         list_variables: Callable[[Mapping[str, object]], str],
     ) -> None:
         self.namespace = namespace
+        self.lent = lent
         self._requests = requests
         self._step = step
         self._list_variables = list_variables

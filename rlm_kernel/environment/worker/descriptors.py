@@ -7,13 +7,17 @@ Only for a process that is alone with its cells. Where it comes among what Pytho
 from __future__ import annotations
 
 import codecs
+import fcntl
 import os
 import select
+import sys
 import threading
 
 from rlm_kernel.environment.sink import Sink
 
 _BYTES = 65_536
+PIPE_BYTES = 1_048_576
+"""What Linux lets anybody have."""
 _NAMES = {1: "stdout", 2: "stderr"}
 
 
@@ -24,6 +28,9 @@ class Descriptors:
         self._ends: dict[int, str] = {}
         for number, name in _NAMES.items():
             end, begin = os.pipe()
+            if sys.platform == "linux":
+                # Compiled code that keeps the interpreter to itself can write so much before anybody can read.
+                fcntl.fcntl(begin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             os.dup2(begin, number)
             os.close(begin)
             os.set_blocking(end, False)
@@ -57,7 +64,9 @@ class Descriptors:
         for end in self._ends:
             poll.register(end, select.POLLIN)
         while True:
-            poll.poll()
+            for end, state in poll.poll():
+                if state & select.POLLHUP and not state & select.POLLIN:
+                    poll.unregister(end)  # a cell has closed the descriptor
             self.take()
 
 

@@ -65,7 +65,10 @@ def main(descriptor: int, starter: int, max_memory_mb: int | None) -> None:
     del message  # it may be as large as what was in it
     namespace.update(setup.variables)
     signal.signal(signal.SIGINT, lambda number, frame: None)  # Stop, when no cell runs
-    link.send(Message("ready"))
+    try:
+        link.send(Message("ready"))
+    except OSError:
+        return  # stopped meanwhile
     import ipykernel.jsonutil  # noqa: F401  # the first result of a cell needs it; now a model is asked
 
     with shell.builtin_trap:
@@ -119,6 +122,8 @@ class Worker:
         self._shell = shell
         self._namespace = namespace
         self._setup = setup
+        self._best_sent = False
+        self._lent = {**LENT, **setup.variables}
         self._descriptors = descriptors
         self._memory = memory
         self._requests = Requests(link)
@@ -154,7 +159,7 @@ class Worker:
     async def _run(self, step: int, label: str, source: str, stopped: Callable[[], bool]) -> tuple[CellResult, bool]:
         """What came of the cell, and whether it was stopped from outside."""
         lend(self._namespace)
-        CALLER.set(RemoteCaller(self._requests, step, self._namespace, self._setup.list_variables))
+        CALLER.set(RemoteCaller(self._requests, step, self._namespace, self._lent, self._setup.list_variables))
         sink = OwnSink(self._descriptors)  # may start a thread, which waits for ever where there is no memory for it
         self._memory.hold()
         try:
@@ -178,7 +183,12 @@ class Worker:
 
     def _send_best(self, step: int) -> None:
         """`answer`, which counts where a limit ends the agent: by then this process may have been killed."""
-        if "answer" in self._namespace:
+        if "answer" not in self._namespace:
+            if self._best_sent:
+                self._best_sent = False
+                self._link.send(Message("best", step, step))
+        else:
+            self._best_sent = True
             try:
                 body = pack(self._namespace["answer"])
             except Exception:  # of its classes; what cannot leave is no answer
