@@ -31,11 +31,14 @@ class RLMError(Exception):
     """The sub-agent that ended with it; its id stands at the head of the message too."""
 
     def of(self, agent: str) -> Self:
-        """The same error, as the caller of that sub-agent gets it."""
-        if self.agent is None:
-            self.agent = agent
-            self.args = (f"agent {agent}: {self}", *self.args[1:])
-        return self
+        """The same error, as the caller of that sub-agent gets it. A copy: many may have met the very same one."""
+        if self.agent is not None:
+            return self
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.agent = agent
+        copy.args = (f"agent {agent}: {self}", *self.args[1:])
+        return copy
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback: the frames would be ours, and the reader cannot mend those."""

@@ -255,6 +255,21 @@ def test_the_failure_of_one_leaves_the_others_alone(run: Callable[..., Run]) -> 
     assert answer == ["one", "NoAnswer('agent 0.2: 3 replies in a row held no code block to run')", "three"]
 
 
+def test_an_error_that_all_of_a_batch_meet_has_each_ones_own_id(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = [
+        block("got = llm_query_batched(['q', 'r'], model='openai/x', return_exceptions=True)"),
+        block("FINAL([(type(each).__name__, each.kind, str(each)[:10]) for each in got])"),
+    ]
+    root = ScriptedModel(cells)
+    resolve = rlm_kernel.headless.resolve
+    monkeypatch.setattr("rlm_kernel.headless.resolve", lambda name, **k: root if name == "m" else resolve(name, **k))
+
+    assert rlm_kernel.run("Go.", model="m").answer == [("ModelError", "key", f"agent 0.{n}:") for n in (1, 2)]
+
+
 def test_an_exception_as_an_answer_is_an_answer(run: Callable[..., Run]) -> None:
     ask = block("got = llm_query('Find the error.', context=1)\nFINAL(repr(got))")
 
