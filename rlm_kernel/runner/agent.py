@@ -24,7 +24,7 @@ from rlm_kernel.runner.completions import Completion, complete_all
 from rlm_kernel.runner.scope import Scope
 from rlm_kernel.runner.subagents import ask_all
 from rlm_kernel.schema import Schema
-from rlm_kernel.values import Remaining
+from rlm_kernel.values import Message, Remaining
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -74,8 +74,8 @@ class Agent:
         """Where its cells run. With a process, `namespace` has only what it began with, and its `answer`."""
         self.scope = Scope(ledger)
         self.step: int | None = None
-        self.told = 0
-        """Messages of the conversation that the journal has already."""
+        self.sent: tuple[Message, ...] = ()
+        """The conversation, as it went to the model and into the journal."""
         self._calls = itertools.count(1)
         self._children = itertools.count(1)
 

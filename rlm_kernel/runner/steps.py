@@ -58,17 +58,19 @@ class Steps:
     async def _ask(self, wanted: Ask) -> Reply:
         agent, runner = self._agent, self._runner
         agent.scope.check()
-        messages = tuple(Message(message.role, runner.sendable(message.content)) for message in wanted.messages)
+        # What was sent stays as it was, also where more secrets are known now: each request is a prefix of the next.
+        fresh = wanted.messages[len(agent.sent) :]
+        new = tuple(Message(message.role, runner.sendable(message.content)) for message in fresh)
+        messages = agent.sent = (*agent.sent, *new)
         request = Request(messages, purpose="step", agent=agent.id, ordinal=wanted.step)
         self._recorder.record(
             events.Asked(
                 agent=agent.id,
                 step=wanted.step,
-                new=messages[agent.told :],
+                new=new,
                 request_sha=messages_sha(messages),
             )
         )
-        agent.told = len(messages)
         try:
             await self._hands.on_disk()
             reply = await self._hands.wait(runner.calls.ask(agent.model, request, agent.ledger))
