@@ -273,17 +273,17 @@ def test_what_was_summed_up_follows_what_is_added():
     assert (before, tree.spent(tree.agents["0"]).total.steps, tree.totals().steps) == (0, 1, 1)
 
 
-def test_a_thousand_agents_are_summed_up_in_one_walk():
+def test_thousands_of_agents_are_summed_up_in_one_walk():
     events: list[Event] = [agent_started()]
-    for n in range(1, 1_001):
+    for n in range(1, 3_001):
         events += [agent_started(f"0.{n}", "0", in_step=1), *step(1, "a", agent=f"0.{n}"), agent_finished(f"0.{n}")]
     tree = tree_of(events)
 
     begun = time.perf_counter()
     spent = [tree.spent(agent) for agent in tree.agents.values()]
 
-    assert time.perf_counter() - begun < 0.2  # 5 ms; a walk for each agent takes seconds
-    assert spent[0].total.steps == 1_000
+    assert time.perf_counter() - begun < 2  # 20 ms; a walk for each agent takes many times that
+    assert spent[0].total.steps == 3_000
 
 
 def test_agents_in_a_ring_are_each_counted_once():
