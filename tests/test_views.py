@@ -374,7 +374,7 @@ def test_drawing_a_thousand_agents_takes_no_time_that_a_person_notices():
 
     bundle(tree)
 
-    assert time.perf_counter() - begun < 1  # 10 ms on two cores that are shared
+    assert time.perf_counter() - begun < 0.1  # 10 ms on two cores that are shared
 
 
 def test_a_view_of_nothing_is_no_error():
@@ -397,7 +397,7 @@ def test_drawing_thirty_steps_takes_no_time_that_a_person_notices():
     for _ in range(10):
         bundle(tree)
 
-    assert (time.perf_counter() - begun) / 10 < 0.5
+    assert (time.perf_counter() - begun) / 10 < 0.05
 
 
 def test_the_table_has_a_row_for_each_call_and_their_sum():

@@ -141,25 +141,27 @@ class Agent:
                     "prompt, or allow another level"
                 )
         model = self.runner.model_at(self.depth + 1, query.model)
-        own: dict[str, Any] = dict(query.limits)
-        ledger = self.ledger.below(replace(Limits.none(), max_reply_tokens=self.limits.max_reply_tokens, **own))
-        return Completion(self.next_call(), query.prompt, model, _schema(query), ledger)
+        return Completion(self.next_call(), query.prompt, model, _schema(query), self._ledger_for(query))
+
+    def _ledger_for(self, query: Query) -> Ledger:
+        """With the limits of this one question, below our own. Steps are counted by agent, and no ledger's affair."""
+        own: dict[str, Any] = {name: value for name, value in query.limits.items() if name != "max_steps"}
+        return self.ledger.below(replace(Limits.none(), max_reply_tokens=self.limits.max_reply_tokens, **own))
 
     def _child(self, query: Query) -> Agent:
         if taken := {*LENT, "context"} & set(query.tools):
             name = taken.pop()
             raise UsageError(f"{name} is a lent name already: give tools={{'another_name': {name}}}")
         model, schema = self.runner.model_at(self.depth + 1, query.model), _schema(query)
-        own: dict[str, Any] = dict(query.limits)
-        limits = replace(self.runner.limits, max_steps=own.pop("max_steps", self.runner.limits.max_steps))
-        ledger = self.ledger.below(replace(Limits.none(), max_reply_tokens=limits.max_reply_tokens, **own))
+        steps: Any = query.limits.get("max_steps", self.runner.limits.max_steps)
+        limits = replace(self.runner.limits, max_steps=steps)
         return Agent(
             self.runner,
             f"{self.id}.{next(self._children)}",
             {},
             model=model,
             limits=limits,
-            ledger=ledger,
+            ledger=self._ledger_for(query),
             depth=self.depth + 1,
             caller=self,
             schema=schema,
