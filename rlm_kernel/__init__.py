@@ -9,11 +9,14 @@ In a notebook choose the kernel "Python 3 (RLM)", or `%load_ext rlm_kernel` in a
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rlm_kernel._version import __version__
 from rlm_kernel.errors import (
+    ContextBudgetExceeded,
     Diverged,
+    InvalidTransition,
     LimitExceeded,
     ModelError,
     NoAnswer,
@@ -26,10 +29,13 @@ from rlm_kernel.values import Run, Usage
 
 if TYPE_CHECKING:
     from rlm_kernel.headless import Replayed, arun, replay, run
+    from rlm_kernel.store import Store
     from rlm_kernel.trace.loading import Trace, load_trace
 
 __all__ = [
+    "ContextBudgetExceeded",
     "Diverged",
+    "InvalidTransition",
     "LimitExceeded",
     "ModelError",
     "NoAnswer",
@@ -37,6 +43,7 @@ __all__ = [
     "Replayed",
     "Run",
     "RunInterrupted",
+    "Store",
     "Trace",
     "TraceError",
     "Usage",
@@ -49,16 +56,21 @@ __all__ = [
 ]
 
 
+_FROM = {
+    "run": "headless",
+    "arun": "headless",
+    "replay": "headless",
+    "Replayed": "headless",
+    "Store": "store",
+    "Trace": "trace.loading",
+    "load_trace": "trace.loading",
+}
+"""IPython is loaded when somebody runs something, not when a test imports an error class."""
+
+
 def __getattr__(name: str) -> Any:
-    # IPython is loaded when somebody runs something, not when a test imports an error class.
-    if name in ("run", "arun", "replay", "Replayed"):
-        from rlm_kernel import headless
-
-        return getattr(headless, name)
-    if name in ("Trace", "load_trace"):
-        from rlm_kernel.trace import loading
-
-        return getattr(loading, name)
+    if name in _FROM:
+        return getattr(import_module(f"rlm_kernel.{_FROM[name]}"), name)
     raise AttributeError(f"module 'rlm_kernel' has no attribute {name!r}")
 
 

@@ -8,7 +8,7 @@ thread and cannot tell a live model from a recorded one. Tests play the model by
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlm_kernel import preview, prompts
 from rlm_kernel.parsing import parse
@@ -27,6 +27,8 @@ class Ask:
 
     step: int
     messages: tuple[Message, ...]
+    shown: int = 0
+    """Tokens of data that the newest message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Read:
 class Observed:
     result: CellResult
     remaining: Remaining
+    read_unseen: int = 0
+    """Tokens that were read, and counted, and are not shown yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,11 @@ def control(briefing: prompts.Briefing) -> Generator[Wanted, Came, Outcome]:
     messages = [Message("system", prompts.SYSTEM), Message("user", prompts.first_message(briefing))]
     step = strikes = 0
     looked = False
+    shown = 0
     while limits.max_steps is None or step < limits.max_steps:
         step += 1
-        reply = yield Ask(step, tuple(messages))
+        reply = yield Ask(step, tuple(messages), shown)
+        shown = 0
         assert isinstance(reply, Reply)
         cut_off = reply.finish_reason == "length"
         parsed = parse(reply.text, cut_off=cut_off)
@@ -112,10 +118,16 @@ def control(briefing: prompts.Briefing) -> Generator[Wanted, Came, Outcome]:
         result = observed.result
         if result.final is not None:
             return Outcome("final", result.final.value, result.final.name)
-        text = preview.observe(
-            result.outputs, error=result.error, limit=limits.max_output_chars, dropped_chars=result.dropped_chars
+        left, unseen = observed.remaining.read_tokens, observed.read_unseen
+        text, shown = preview.observe_within(
+            None if left is None else left + unseen,
+            result.outputs,
+            error=result.error,
+            limit=limits.max_output_chars,
+            dropped_chars=result.dropped_chars,
         )
-        notice = prompts.notice(observed.remaining, limits)
+        then = None if left is None else left - max(0, shown - unseen)
+        notice = prompts.notice(replace(observed.remaining, read_tokens=then), limits)
         content = prompts.observation(text, ignored_blocks=parsed.ignored_blocks, notes=result.notes, notice=notice)
         messages.append(Message("user", content))
     return Outcome("limit", message="max_steps")

@@ -99,15 +99,18 @@ class Diverged(RLMError):
     """
     A replay came to something else than was recorded. The message has both.
 
-    `where` is such as `agent 0.2, step 3`; `what` is what differs: `output`, `error`, `question`, `answer`, …
+    `where` is such as `agent 0.2, step 3`; `what` is what differs: `output`, `error`, `question`, `answer`, … `hint` is
+    what may be why.
     """
 
-    def __init__(self, where: str, what: str, recorded: str, came: str) -> None:
-        super().__init__(f"{where}: the {what} is not as recorded\n--- recorded\n{recorded}\n--- now\n{came}")
+    def __init__(self, where: str, what: str, recorded: str, came: str, hint: str = "") -> None:
+        told = f"{where}: the {what} is not as recorded\n--- recorded\n{recorded}\n--- now\n{came}"
+        super().__init__(f"{told}\n--- {hint}" if hint else told)
         self.agent = self.where = where  # as `agent`, so that no caller of callers puts its own id before it
         self.what = what
         self.recorded = recorded
         self.came = came
+        self.hint = hint
 
 
 class ContextBudgetExceeded(RLMError):

@@ -23,7 +23,7 @@ from rlm_kernel.environment.interrupts import Patience, stoppable
 from rlm_kernel.environment.sink import SINK
 from rlm_kernel.errors import FinalAnswer, UsageError
 from rlm_kernel.namespace import LENT
-from rlm_kernel.store import Store
+from rlm_kernel.store import Glance, Store, set_glance, set_reader
 from rlm_kernel.workspace import Person, Workspace
 
 
@@ -76,7 +76,7 @@ def _replayed(shell: Any, raw_cell: str) -> int | None:
         return None
     kernel = getattr(shell, "kernel", None)
     metadata = {} if kernel is None else kernel.get_parent().get("metadata", {})
-    return replay.cell_of(raw_cell, metadata.get("cellId"))
+    return replay.places.step_of(raw_cell, metadata.get("cellId"))
 
 
 def fill(shell: Any) -> None:
@@ -84,6 +84,23 @@ def fill(shell: Any) -> None:
     namespace.lend(shell.user_ns)
     shell.user_ns.setdefault("context", Store())
     shell.user_ns_hidden.update({name: shell.user_ns[name] for name in (*LENT, "context")})
+
+
+def _hand_down_reading() -> None:
+    """For `READ` and `LIST_CONTEXT` in a person's first cells: what renders is imported when it is first asked for."""
+
+    def read(key: str, value: object, **parts: Any) -> str:
+        from rlm_kernel.window.reader import read_for_caller
+
+        return read_for_caller(key, value, **parts)
+
+    def look(value: object) -> Glance:
+        from rlm_kernel.window.reader import look
+
+        return look(value)
+
+    set_reader(read)
+    set_glance(look)
 
 
 def _register_magics(shell: Any) -> None:
@@ -193,6 +210,7 @@ def load(shell: Any) -> Workspace:
     routing.install(shell)
     workspace = shell._rlm_workspace = Workspace(shell)
     fill(shell)
+    _hand_down_reading()
     person = Person(workspace)
     namespace.set_outside_caller(lambda: person)
     shell.configurables.append(workspace.settings)

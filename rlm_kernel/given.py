@@ -119,6 +119,14 @@ def keep(value: object, most: int = KEPT_BYTES) -> Kept | None:
         return None
 
 
+def is_large(value: object, most: int = KEPT_BYTES) -> bool:
+    """Whether `keep` leaves it out for its size."""
+    try:
+        return _size(value, most, 0, {}) > most
+    except (_NotPlain, RuntimeError):
+        return False
+
+
 def _size(value: object, left: int, depth: int, known: dict[int, int]) -> int:
     """
     About how many bytes it has as JSON; stops counting where that is beyond `left`. Raises _NotPlain.

@@ -17,6 +17,7 @@ from traitlets.config import Config
 
 from rlm_kernel.environment import routing
 from rlm_kernel.environment.interrupts import stoppable
+from rlm_kernel.environment.notebooklike import NotebookShell, notebooklike
 from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import resolve
 from rlm_kernel.namespace import lend
@@ -156,7 +157,8 @@ def _shell() -> Iterator[Any]:
     for kind in InteractiveShell._walk_mro():
         kind._instance = _made  # type: ignore[assignment]
     try:
-        yield _made
+        with notebooklike():
+            yield _made
     finally:
         _used -= 1
         if not _used:
@@ -170,6 +172,6 @@ def _make_shell() -> InteractiveShell:
     config.InteractiveShell.colors = "nocolor"
     hook = sys.displayhook
     # With the script's own __main__, which IPython would else replace: pickles of its classes depend on it.
-    shell = InteractiveShell(config=config, user_module=sys.modules["__main__"], user_ns={})
+    shell = NotebookShell(config=config, user_module=sys.modules["__main__"], user_ns={})  # type: ignore[no-untyped-call]
     sys.displayhook = hook
     return shell

@@ -40,6 +40,10 @@ class Limits:
     Tokens of one reply, sent to the provider as its own cap; less where the budget left allows less. With None and a
     budget, each call reserves all that is left of it, so that calls go one by one.
     """
+    max_tokens_per_read: int | None = 2_000
+    """Tokens that one READ may put into a window."""
+    max_read_tokens: int | None = None
+    """Tokens that an agent may see of data in all: what it READs, and what else its cells show it."""
 
     @classmethod
     def none(cls) -> Limits:

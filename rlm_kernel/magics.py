@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import fields
 from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
@@ -37,10 +38,17 @@ class RLMMagics(Magics):
     @argument("--max-seconds", help="seconds of the whole run")
     @argument("--max-output-chars", help="characters of a cell's outputs that the model sees")
     @argument("--max-reply-tokens", help="tokens of one reply")
+    @argument("--max-tokens-per-read", help="tokens that one READ gives")
+    @argument("--max-read-tokens", help="tokens of data that an agent may see in all")
     @argument("--models", help="a model for each depth, with commas between")
     @argument("--schema", metavar="EXPR", help="the form of the answer: list[str], a pydantic model, a JSON Schema")
     @argument("--continue", dest="run", nargs="?", const="", metavar="RUN", help="go on with a run that broke off")
-    @argument("--rerun", choices=("ask", "yes", "no"), default="ask", help="of marked cells, when a run goes on")
+    @argument(
+        "--rerun",
+        choices=("ask", "yes", "no"),
+        default="ask",
+        help="whether marked cells run, when a run does again",
+    )
     @argument("--replay", metavar="TRACE", help="take the replies from this trace, and ask no model")
     @argument("--dry-run", action="store_true", help="show the first request and send nothing")
     @argument("-q", "--quiet", action="store_true", help="show the answer and nothing else")
@@ -78,7 +86,7 @@ class RLMMagics(Magics):
             if given := _given(options):
                 raise UsageError(f"--replay asks no model: leave out --{next(iter(given)).replace('_', '-')}")
             form = None if schema is None else Redactor().text(schema.told)
-            recorded = commands.answered_from(workspace, options.replay, asked, form)
+            recorded = commands.answered_from(workspace, options.replay, asked, form, options.rerun == "yes")
             settings = settings.replaced(models=[], **recorded.limits(settings.traits(config=True)))
         return await ask(
             workspace, asked, settings, schema=schema, quiet=options.quiet, output=options.output, recorded=recorded
@@ -108,7 +116,7 @@ class RLMMagics(Magics):
         if workspace.last is None:
             raise UsageError("no run yet: ask in a cell that begins with %%rlm")
         if workspace.replay is not None:
-            came = workspace.replay.cell_in_place(line.strip(), cell)
+            came = workspace.replay.places.below(line.strip(), cell)
             if came is not None:
                 show(workspace.shell, came)
                 return None
@@ -124,13 +132,16 @@ class RLMMagics(Magics):
         """%rlm [status|agents|graph|savings|cache|usage|trace [FILE]|prompt [[AGENT] STEP]|runs|doctor|replay|fork]"""
         workspace = Workspace.of(self.shell)
         name, *arguments = line.split() or ["status"]
+        rest = line.strip().removeprefix(name).strip()
         if name in RERUNNING:
-            return RERUNNING[name](workspace, line.strip().removeprefix(name).strip())
+            return RERUNNING[name](workspace, rest)
         if name not in telling.COMMANDS:
             known = ", ".join([*telling.COMMANDS, *RERUNNING])
             raise UsageError(f"%rlm {name}: there is %rlm {known}")
         if arguments and name not in telling.TAKE_WORDS:
             raise UsageError(f"%rlm {name} takes no argument")
+        if name in telling.TAKE_A_FILE:
+            arguments = [_unquoted(rest)]  # with spaces in its name, as %cd takes one
         telling.COMMANDS[name](workspace, *arguments)
         return None
 
@@ -152,9 +163,8 @@ def _unquoted(word: str) -> str:
 
 
 def _given(options: Namespace) -> dict[str, object]:
-    return {
-        name: value for name in ("model", "models", *telling.LIMITS) if (value := getattr(options, name)) is not None
-    }
+    limits = (field.name for field in fields(Limits))
+    return {name: value for name in ("model", "models", *limits) if (value := getattr(options, name)) is not None}
 
 
 def _dry_run(asked: str, namespace: dict[str, Any], limits: Limits, schema: Schema | None) -> None:

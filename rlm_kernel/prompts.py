@@ -72,7 +72,13 @@ prompts; the contexts, one for each prompt, are left out where there are none. I
 fail, the rest is not lost: with return_exceptions=True each failure stands in its place as an exception. \
 `await allm_query(prompt, context=obj)` is the same call for code that awaits, and works with asyncio.gather.
 
-`budget()` says what is left to you of steps, calls, tokens, dollars, seconds and levels. `SHOW_VARS()` lists the variables that exist now, with their types and sizes.
+Where `context` is a Store, it holds named results, shared by everyone who was handed it: `context.clauses` or \
+`context["clauses"]` is the object itself, `WRITE("risks", risks)` puts one there under a name, `LIST_CONTEXT()` lists \
+what is there and who wrote it, and `llm_query("Rank the risks.", context=context)` hands the store on. \
+`READ("clauses", max_tokens=800)` gives the text of a result, of a variable or of any object to you, bounded: its head \
+and tail, or a part with lines=(120, 180), chars=(0, 2000) or rows=(0, 20). FINAL("risks") takes a name of the store too.
+
+`budget()` says what is left to you of steps, calls, tokens, dollars, seconds, levels and reading. `SHOW_VARS()` lists the variables that exist now, with their types and sizes.
 
 # How to do it well
 
@@ -248,6 +254,7 @@ def notice(remaining: Remaining, limits: Limits) -> str | None:
         (remaining.tokens, limits.max_tokens, "{:,.0f} tokens are left"),
         (remaining.cost_usd, limits.max_cost_usd, "${:.4f} is left to spend"),
         (remaining.seconds, limits.max_seconds, "{:.0f} seconds are left"),
+        (remaining.read_tokens, limits.max_read_tokens, "{:,.0f} tokens of data are left for you to see"),
     ):
         if left is not None and allowed is not None and left <= allowed / 5:
             scarce.append(words.format(left))
@@ -268,6 +275,13 @@ def _limits(briefing: Briefing) -> str:
         parts.append(f"{whose} at most {_said(shared)}.")
     if limits.max_output_chars is not None:
         parts.append(f"Of each output you see at most {limits.max_output_chars:,} characters.")
+    if limits.max_tokens_per_read is not None:
+        parts.append(f"One READ gives at most {limits.max_tokens_per_read:,} tokens.")
+    if limits.max_read_tokens is not None:
+        parts.append(
+            f"In all you can see {limits.max_read_tokens:,} tokens of data, all of which are left: what you READ counts, and "
+            "what else your cells show. Objects that you pass on by name cost nothing."
+        )
     return " ".join(parts)
 
 

@@ -16,7 +16,9 @@ from rlm_kernel.limits import Limits
 Isolation = Literal["thread", "process"]
 Tools = Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
 
-LIMITS = ("max_steps", "max_calls", "max_tokens", "max_cost_usd", "max_seconds")
+OF_AGENT = ("max_steps", "max_read_tokens")
+"""Limits that are counted for each agent by itself, and in no ledger."""
+LIMITS = (*OF_AGENT, "max_calls", "max_tokens", "max_cost_usd", "max_seconds")
 """Those that one question can have of its own."""
 
 
@@ -28,6 +30,7 @@ class Options(TypedDict, total=False):
     tools: Tools | None
     isolation: Isolation | None
     max_steps: int | None
+    max_read_tokens: int | None
     max_calls: int | None
     max_tokens: int | None
     max_cost_usd: float | None

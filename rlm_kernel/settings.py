@@ -81,6 +81,15 @@ class RLM(Configurable):
         min=0,
         help="Tokens of one reply, sent to the provider as its own cap.",
     ).tag(config=True, takes=_WHOLE)
+    max_tokens_per_read = Int(
+        _DEFAULT.max_tokens_per_read, allow_none=True, min=0, help="Tokens that one READ may put into a window."
+    ).tag(config=True, takes=_WHOLE)
+    max_read_tokens = Int(
+        _DEFAULT.max_read_tokens,
+        allow_none=True,
+        min=0,
+        help="Tokens that an agent may see of data in all: what it READs, and what else its cells show it.",
+    ).tag(config=True, takes=_WHOLE)
 
     max_parallel = Int(16, min=1, help="Requests under way at a model at once.").tag(
         config=True, takes="a whole number from 1 up"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from IPython.display import FileLink, display
@@ -14,22 +15,11 @@ from rlm_kernel.trace import views
 from rlm_kernel.trace.file import may_replace, write
 from rlm_kernel.workspace import Workspace
 
-LIMITS = (
-    "max_steps",
-    "max_depth",
-    "max_calls",
-    "max_tokens",
-    "max_cost_usd",
-    "max_seconds",
-    "max_output_chars",
-    "max_reply_tokens",
-)
-
 
 def status(workspace: Workspace) -> None:
     settings = workspace.settings
     settings.check()
-    limits = ", ".join(f"{name}={getattr(settings, name)}" for name in LIMITS)
+    limits = ", ".join(f"{name}={value}" for name, value in asdict(settings.limits()).items())
     context = preview.one_line(workspace.shell.user_ns.get("context"), show=repr_within)
     print("model   ", settings.model or 'not set: %config RLM.model = "openai/gpt-5-mini"')
     print(f"limits   {limits}")
@@ -63,11 +53,11 @@ def usage(workspace: Workspace) -> None:
     display(views.usage_bundle(workspace.tree), raw=True)
 
 
-def trace(workspace: Workspace, file: str = "", *rest: str) -> None:
+def trace(workspace: Workspace, file: str = "") -> None:
     tree, run = workspace.tree, workspace.last_run
     if file:
         path = Path(file).expanduser()
-        if rest or path.suffix != ".ipynb":
+        if path.suffix != ".ipynb":
             raise UsageError("%rlm trace takes the name of one file that ends in .ipynb, or nothing")
         if not may_replace(path):
             raise UsageError(f"{path} exists and is no trace: give another name, or remove it first")
@@ -128,7 +118,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": check,
     "no-rerun": no_rerun,
 }
-TAKE_WORDS = frozenset({"trace", "prompt"})
+TAKE_A_FILE = frozenset({"trace"})
+TAKE_WORDS = frozenset({"prompt"}) | TAKE_A_FILE
 
 
 def _from_here(path: Path | None) -> str:

@@ -95,6 +95,8 @@ class Reply:
     seconds: float = 0.0
     attempts: tuple[Attempt, ...] = ()
     """The failed tries before the one that answered."""
+    prompt_usd: float | None = None
+    """Of `usage.cost_usd`, what the prompt cost; None where that is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class Remaining:
     seconds: float | None = None
     depth: int | None = None
     """Levels of sub-agents that may still come below: 0 where `llm_query` is a plain completion."""
+    read_tokens: int | None = None
+    """Of data that it may still see, by READ or by what its cells show."""
 
 
 Ending = Literal["final", "text", "limit", "no_answer", "interrupted", "error"]

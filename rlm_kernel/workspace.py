@@ -5,16 +5,18 @@ What one shell has of us: its settings, the run that is going on, the last one, 
 from __future__ import annotations
 
 import asyncio
+import copy
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rlm_kernel import namespace
-from rlm_kernel.errors import UsageError
-from rlm_kernel.namespace import LENT
+from rlm_kernel.errors import TraceError, UsageError
+from rlm_kernel.namespace import LENT, StateEnd
 from rlm_kernel.settings import RLM
 
 if TYPE_CHECKING:
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
     from rlm_kernel.runner.recorded import Recorded
     from rlm_kernel.runner.run import Door
     from rlm_kernel.schema import Schema
+    from rlm_kernel.trace.events import Given
     from rlm_kernel.trace.tree import Tree
     from rlm_kernel.values import Ending, Remaining, Run
+    from rlm_kernel.window import ReadBudget
+
+_ASKS = re.compile(r"\A(?!%%(?:rlm|agent)\b)(?s:.*)\ba?(?:llm|rlm)_query")
 
 # What drives a run is imported by the first run, or in an idle moment before it: this module stands on the way to
 # the kernel's first reply.
@@ -52,6 +58,8 @@ class Workspace:
         self._running = False
         self.cell = ""
         """The source of the person's cell that is running, or ran last."""
+        self._found: Sequence[Given] | None = None
+        """What that cell found, where its source says that it may ask."""
         self._lock = threading.Lock()
 
     @classmethod
@@ -124,7 +132,7 @@ class Workspace:
     @contextmanager
     def asking_again(self, source: str) -> Iterator[None]:
         """Around a person's own cell: where it is the one that the record began with, it is answered from there."""
-        if self.replay is None or not self.replay.begins_with(source):
+        if self.replay is None or not self.replay.places.is_persons(source):
             yield
             return
         token = namespace.CALLER.set(self.replay.person())
@@ -139,22 +147,38 @@ class Workspace:
             if runner is not None:
                 runner.stop()
 
-    def ask_as_person(self, queries: Sequence[Query], aside: bool = False) -> tuple[Agent, Future[Results]]:
+    def ask_as_person(
+        self, queries: Sequence[Query], aside: bool = False, within: Agent | None = None
+    ) -> tuple[Agent, Future[Results]]:
         """
-        For a person's own cell, which is a run from its first question to its end, and its threads' last answer.
+        For a person's own cell, which is a run from its first question to its end, and its threads' last answer. The
+        first state of a workflow begins it too.
 
-        Where it is asked `aside`, from within an agent of the last run, that one stays the last.
+        Where it is asked `aside`, from within an agent of the last run, that one stays the last. `within` is the
+        asking agent in a state of a workflow.
         """
         with self._lock:
-            if self._asking is None:
-                last = self.last, self.last_run
-                runner = self.runner(self.settings.replaced(), "cell")
-                if aside:
-                    self.last, self.last_run = last
-                runner.open(self.cell)
-                self._asking = runner
-            agent = self._asking.agent
+            agent = self._person(aside) if within is None else within
             return agent, agent.start(queries)
+
+    def begin_state_as_person(
+        self, state: str, agents: tuple[str, ...], visit: int, aside: bool, within: Agent | None
+    ) -> Agent:
+        with self._lock:
+            return (within or self._person(aside)).begin_state(state, agents, visit)
+
+    def _person(self, aside: bool) -> Agent:
+        """As an agent of the run of this cell, which begins now where it has not. The lock is held."""
+        if self._asking is None:
+            last = self.last, self.last_run
+            runner = self.runner(self.settings.replaced(), "cell")
+            if aside:
+                self.last, self.last_run = last
+            # What an agent of another run has in its namespace is not the person's to put back.
+            found = () if aside else self._look() if self._found is None else self._found
+            runner.open_for_person(self.cell, found)
+            self._asking = runner
+        return self._asking.agent
 
     def remaining(self) -> Remaining:
         """Of the run that this cell has going, or of one that it would begin."""
@@ -183,6 +207,18 @@ class Workspace:
     def start_of_cell(self, info: Any) -> None:
         self.cell = str(info.raw_cell)
         namespace.mend(self.shell.user_ns)
+        # As it is before the cell changes anything. One that asks by a function of the person's own says nothing of
+        # it: of that, what is there when it asks is what is known.
+        self._found = self._look() if _ASKS.search(self.cell) else None
+
+    def _look(self) -> Sequence[Given]:
+        """What the cell finds and a replay of it will need."""
+        from rlm_kernel.environment.secrets import Redactor
+        from rlm_kernel.runner.findings import Findings
+
+        settings = self.settings
+        findings = Findings("0", self.shell.user_ns, Redactor(), settings.keep_context, settings.trace_path)
+        return findings.before_own(self.cell)
 
 
 class Person:
@@ -193,16 +229,25 @@ class Person:
         self.namespace: dict[str, Any] = workspace.shell.user_ns if namespace is None else namespace
         self.lent: Mapping[str, Any] = LENT
         self._aside = namespace is not None
+        self._within: Agent | None = None
+        """Of the run that their cell began, in a state of a workflow."""
 
     def query(self, queries: Sequence[Query]) -> list[object]:
         from rlm_kernel.lm import thread
 
-        agent, future = self._workspace.ask_as_person(queries, self._aside)
+        agent, future = self._workspace.ask_as_person(queries, self._aside, self._within)
         return agent.settled(thread.wait(future))
 
     async def aquery(self, queries: Sequence[Query]) -> list[object]:
-        agent, future = self._workspace.ask_as_person(queries, self._aside)
+        agent, future = self._workspace.ask_as_person(queries, self._aside, self._within)
         return agent.settled(await asyncio.wrap_future(future))
+
+    @property
+    def reading(self) -> ReadBudget:
+        """A person sees what they like; one read at a time is bounded, as a model's is."""
+        from rlm_kernel.window import ReadBudget
+
+        return ReadBudget(self._workspace.settings.max_tokens_per_read)
 
     def accept(self, answer: object) -> object:
         return answer
@@ -214,6 +259,18 @@ class Person:
         from rlm_kernel.runner import list_variables
 
         return list_variables(self.namespace) or "(no variables yet)"
+
+    def begin_state(self, state: str, agents: tuple[str, ...], visit: int) -> Person:
+        """Where no run can begin, because no model is set, there is none to write it down for."""
+        within = copy.copy(self)
+        within._within = None
+        with suppress(UsageError, TraceError):
+            within._within = self._workspace.begin_state_as_person(state, agents, visit, self._aside, self._within)
+        return within
+
+    def end_state(self, value: object, **told: Unpack[StateEnd]) -> None:
+        if self._within is not None:
+            self._within.end_state(value, **told)
 
 
 async def step_into(workspace: Workspace, agent: Agent, source: str) -> object:

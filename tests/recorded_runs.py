@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -75,7 +76,7 @@ def record(folder: Path, case: Case, **more: Any) -> Path:
     asked = {"model": model(folder, case), "trace_dir": str(folder / "runs"), **case.settings, **more}
     run: Run | None
     try:
-        run = rlm_kernel.run("the whole", case.context, **asked)
+        run = rlm_kernel.run("the whole", copy.deepcopy(case.context), **asked)  # which a cell may change
     except RLMError as error:
         run = error.run
     assert run is not None

@@ -22,9 +22,13 @@ from rlm_kernel.trace.events import (
     CellFinished,
     CellStarted,
     Event,
+    Loaded,
     Replied,
     RunFinished,
     RunStarted,
+    StateFinished,
+    StateStarted,
+    Used,
 )
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.values import Attempt, CellError, Message, Output, Usage
@@ -206,6 +210,72 @@ def recursive_run() -> list[Event]:
         AgentFinished(agent="0.10", ending="text", answer="Nothing."),  # 27 s
         agent_finished(),  # 28 s
         RunFinished(ending="final", steps=4, calls=5, usage=USAGE, unpriced_calls=0, seconds=28.0),
+    ]
+
+
+def state(
+    number: int, name: str, *during: Event, visit: int = 1, agents: tuple[str, ...] = ("one",), **end: Any
+) -> list[Event]:
+    """All of a state of a workflow in the root's first cell; without `end`, it has none."""
+    began = StateStarted(agent="0", step=1, number=number, state=name, agents=agents, visit=visit)
+    finished = [StateFinished(agent="0", step=1, number=number, **end)] if end else []
+    return [began, *during, *finished]
+
+
+def workflow_run() -> list[Event]:
+    """
+    A cell that runs a workflow: 0.1 and a completion draft, an agent that takes text checks, 0.2 and 0.4 draft once
+    more while 0.3 is asked by a thread outside the workflow, and printing fails.
+    """
+    cell = step(1, fenced("flow.run(store)", "I run it."), "flow.run(store)")
+    asked, answered = call(1, "Short?", "Yes.", in_step=1)
+
+    def sub(id: str, number: int | None) -> list[Event]:
+        started = replace(agent_started(id, "0", f"Draft {id}", in_step=1), context=None, state=number)
+        return [started, *step(1, fenced("FINAL('x')"), "FINAL('x')", agent=id, final=True), agent_finished(id, "x")]
+
+    loaded = (Loaded("draft", 300), Loaded("draft", 310), Loaded("", 20))
+    return [
+        run_started(),
+        agent_started(),
+        *cell[:3],
+        *state(
+            1,
+            "draft",
+            *sub("0.1", 1),
+            replace(asked, state=1),
+            answered,
+            attempts=1,
+            next="check",
+            result="str, 1 char: 'x'",
+        ),
+        Used(agent="0", step=1, how="write", key="draft", size=300),
+        *state(
+            2,
+            "check",
+            agents=("law", "style"),
+            attempts=2,
+            next="draft",
+            result="dict, 2 items",
+            problems=("SchemaMismatch: no list",),
+            loaded=loaded,
+            typed_tokens=40,
+        ),
+        *state(
+            3,
+            "draft",
+            *sub("0.2", 3),
+            *sub("0.3", None),
+            *sub("0.4", 3),
+            visit=2,
+            attempts=1,
+            next="print",
+            result="str, 1 char: 'x'",
+        ),
+        *state(4, "print", attempts=1, error="ValueError: no <b>paper</b>"),
+        cell[3],
+        agent_finished(),
+        run_finished(),
     ]
 
 

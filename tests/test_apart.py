@@ -244,7 +244,7 @@ def test_the_working_directory_stays_and_the_mend_is_told(shell: Any, tmp_path: 
 def test_a_forked_child_may_go_where_it_likes(shell: Any) -> None:
     result = run(shell, "import os, subprocess\nsubprocess.run(['pwd'], preexec_fn=lambda: os.chdir('/')).returncode")
 
-    assert texts(result) == [("execute_result", "0")]
+    assert texts(result) == [("stdout", "/\n"), ("execute_result", "0")]
 
 
 @pytest.mark.parametrize(

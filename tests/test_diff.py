@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlm_kernel.cli.diff import Diff
-from rlm_kernel.trace import alignment, file
-from rlm_kernel.trace.alignment import Parting, align, match
+from rlm_kernel.trace import file, matching
+from rlm_kernel.trace.alignment import align
 from rlm_kernel.trace.events import (
     AgentFinished,
     AgentStarted,
@@ -27,7 +27,9 @@ from rlm_kernel.trace.events import (
     RunFinished,
     RunStarted,
 )
+from rlm_kernel.trace.matching import match
 from rlm_kernel.trace.nodes import Step
+from rlm_kernel.trace.partings import Parting
 from rlm_kernel.values import CellError, Usage
 from tests.sample_run import (
     EVENTS,
@@ -105,7 +107,7 @@ def test_every_step_is_paired_once_in_order_and_as_many_the_same_as_can_be(left,
 
 
 def test_agents_of_very_many_steps_are_paired_by_their_place(monkeypatch):
-    monkeypatch.setattr(alignment, "MOST_PAIRS", 5)
+    monkeypatch.setattr(matching, "MOST_PAIRS", 5)
 
     assert numbers("xabcy", "abcdw") == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
 

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from rlm_kernel import replay
 from rlm_kernel.cli.export import Export
+from rlm_kernel.cli.import_log import Import
 from rlm_kernel.errors import UsageError
 from rlm_kernel.trace import file
 from rlm_kernel.trace.comparing import text_of
-from rlm_kernel.trace.events import AgentFinished, AgentStarted, AskFailed, CallFailed, CellFinished, Event, RunStarted
+from rlm_kernel.trace.events import (
+    AgentFinished,
+    AgentStarted,
+    AskFailed,
+    CallFailed,
+    CellFinished,
+    Event,
+    Given,
+    RunStarted,
+)
 from rlm_kernel.trace.exporters import FORMATS, export, format_of, official
-from rlm_kernel.trace.importers import import_log
+from rlm_kernel.trace.importers import Imported, import_log
+from rlm_kernel.trace.loading import load_trace
 from rlm_kernel.trace.nodes import Agent
 from rlm_kernel.trace.safe import plain
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.values import CellError, Message
+from tests.make_traces import RUNS
 from tests.sample_run import (
     EVENTS,
     agent_finished,
@@ -102,6 +117,7 @@ def lines_of(events: list[Event]) -> list[dict[str, Any]]:
 def test_official_has_a_line_of_metadata_and_one_for_each_step_of_the_root():
     head, *steps = lines_of(whole_run())
 
+    assert list(head.pop("rlm_kernel")) == ["schema", "log", "bodies", "events"]
     assert head == {
         "type": "metadata",
         "timestamp": "2026-01-31T12:00:00.000+00:00",
@@ -573,22 +589,138 @@ def ran() -> list[Event]:
     ]
 
 
-@pytest.mark.parametrize(("to", "name"), [("rlm-jsonl", "log.jsonl"), ("atif", "log.json")])
-def test_what_is_written_our_own_importer_reads_with_the_same_agents_cells_and_outputs(tmp_path, to, name):
-    path = tmp_path / name
-    path.write_text(written(ran(), to), encoding="utf-8")
+IMPORTABLE = {"rlm-jsonl": "log.jsonl", "atif": "log.json"}
+GOLDEN = REPOSITORY / "tests" / "traces"
 
+
+def brought_back(folder: Path, text: str, to: str) -> Imported:
+    path = folder / IMPORTABLE[to]
+    path.write_text(text, encoding="utf-8")
     (imported,) = import_log(path)
+    return imported
+
+
+@pytest.mark.parametrize("to", IMPORTABLE)
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(events=EVENTS)
+@example(events=[])
+@example(events=whole_run())
+@example(events=recursive_run())
+@example(events=hostile_run())
+@example(events=RING)
+@example(events=[*recursive_run(), *RING])
+@example(events=[agent_started(), CellFinished(agent="0", step=1, outputs=(), seconds=0, final=True), agent_finished()])
+def test_what_is_exported_comes_back_as_the_run_that_it_was(tmp_path, to, events):
+    tree = tree_of(events)
+
+    imported = brought_back(tmp_path, export(tree, to), to)
+
+    assert imported.tree.log == tree.log
+    assert (imported.complaint, imported.lost, imported.tool) == (None, (), "rlm_kernel")
+
+
+@pytest.mark.parametrize("to", IMPORTABLE)
+@pytest.mark.parametrize("name", RUNS)
+def test_a_golden_trace_that_went_through_another_format_runs_again_the_same(tmp_path, to, name):
+    trace = load_trace(GOLDEN / f"{name}.ipynb")
+    file.write(brought_back(tmp_path, export(trace.tree, to), to).tree, tmp_path / f"{name}.ipynb")
+
+    first, again = replay(trace), replay(tmp_path / f"{name}.ipynb")
+
+    assert load_trace(tmp_path / f"{name}.ipynb").tree.log == trace.tree.log
+    assert (again.answer, again.cells) == (first.answer, first.cells)
+
+
+@pytest.mark.parametrize("to", IMPORTABLE)
+def test_the_record_of_another_tools_run_keeps_its_origin(tmp_path, to):
+    origin = {"kind": "import", "tool": "fast-rlm", "log": "log.jsonl", "lost": ["The replies."]}
+    started = replace(run_started(), origin=origin, dialect="fast-rlm")
+    tree = tree_of([started, *whole_run()[1:]])
+
+    imported = brought_back(tmp_path, export(tree, to), to)
+
+    assert (imported.tool, imported.lost, imported.tree.run) == ("fast-rlm", ("The replies.",), started)
+
+
+def changed(text: str, to: str, change: Callable[[dict[str, Any]], object]) -> str:
+    """With another record, handed to `change`, in the log."""
+    if to == "atif":
+        row = json.loads(text)
+        change(row["extra"])
+        return json.dumps(row)
+    head, *steps = text.splitlines()
+    row = json.loads(head)
+    change(row)
+    return "\n".join([json.dumps(row), *steps])
+
+
+NO_RERUN = "brought in is what the log says, which may not run again as it did"
+
+
+@pytest.mark.parametrize("to", IMPORTABLE)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda box: box.update(rlm_kernel=7), f"the record of rlm_kernel in it cannot be read: {NO_RERUN}"),
+        (lambda box: box["rlm_kernel"].pop("events"), f"the record of rlm_kernel in it cannot be read: {NO_RERUN}"),
+        (
+            lambda box: box["rlm_kernel"].update(schema=2),
+            f"the record in it is a newer rlm_kernel's (trace schema 2), upgrade to read it: {NO_RERUN}",
+        ),
+        (
+            lambda box: box["rlm_kernel"]["events"][1].update(type=7),
+            f"event 2 of its record cannot be read: not an event: {NO_RERUN}",
+        ),
+        (lambda box: box.update(mine=1), f"it was changed since rlm_kernel exported it: {NO_RERUN}"),
+    ],
+)
+def test_a_log_that_is_not_as_it_was_exported_is_taken_for_what_it_says(tmp_path, to, change, said):
+    imported = brought_back(tmp_path, changed(written(ran(), to), to, change), to)
+
+    assert imported.complaint == said
+    assert shape(imported.tree) == shape(tree_of(ran()))
+    assert imported.tree.run.dialect is None
+
+
+def stripped(events: list[Event], to: str) -> str:
+    return changed(written(events, to), to, lambda box: box.pop("rlm_kernel"))
+
+
+@pytest.mark.parametrize("to", IMPORTABLE)
+def test_without_its_record_a_log_of_ours_has_the_same_agents_cells_and_outputs(tmp_path, to):
+    imported = brought_back(tmp_path, stripped(ran(), to), to)
 
     assert imported.complaint is None
     assert shape(imported.tree) == shape(tree_of(ran()))
 
 
-def test_tokens_come_back_where_the_format_has_a_place_for_them(tmp_path):
-    (tmp_path / "log.json").write_text(written(ran(), "atif"), encoding="utf-8")
-    (tmp_path / "log.jsonl").write_text(written(whole_run(), "rlm-jsonl"), encoding="utf-8")
+@pytest.mark.parametrize("to", IMPORTABLE)
+def test_without_its_record_a_log_of_ours_says_before_the_first_cell_that_it_has_no_context(tmp_path, to):
+    trace = load_trace(GOLDEN / "counting.ipynb")
+    log = stripped([event for _, event in trace.tree.log], to)
+    file.write(brought_back(tmp_path, log, to).tree, tmp_path / "counting.ipynb")
 
-    (atif,), (rlm,) = import_log(tmp_path / "log.json"), import_log(tmp_path / "log.jsonl")
+    with pytest.raises(UsageError, match="this record cannot run again here: context is not in the record") as found:
+        replay(tmp_path / "counting.ipynb")
+
+    assert "or name it with -c" in str(found.value)
+
+
+@pytest.mark.parametrize("to", IMPORTABLE)
+@pytest.mark.parametrize("name", RUNS)
+def test_without_its_record_a_log_of_ours_runs_again_with_its_context(tmp_path, to, name):
+    trace = load_trace(GOLDEN / f"{name}.ipynb")
+    log = stripped([event for _, event in trace.tree.log], to)
+    file.write(brought_back(tmp_path, log, to).tree, tmp_path / "a.ipynb")
+
+    first, again = replay(trace), replay(tmp_path / "a.ipynb", RUNS[name].get("context"))
+
+    assert (again.answer, again.cells) == (first.answer, first.cells)
+
+
+def test_tokens_come_back_where_the_format_has_a_place_for_them(tmp_path):
+    atif = brought_back(tmp_path, stripped(ran(), "atif"), "atif")
+    rlm = brought_back(tmp_path, stripped(whole_run(), "rlm-jsonl"), "rlm-jsonl")
 
     usages = [each.reply.usage for agent, _ in atif.tree.walk() for each in agent.steps if each.source is not None]
     assert usages == [e.reply.usage for a, _ in tree_of(ran()).walk() for e in a.steps if e.source is not None]
@@ -602,6 +734,14 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
     with pytest.raises(SystemExit) as ended:
         Export.launch_instance([str(argument) for argument in arguments])
     Export.clear_instance()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def brought_in(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        Import.launch_instance(list(arguments))
+    Import.clear_instance()
     out, err = capsys.readouterr()
     return int(ended.value.code or 0), out, err
 
@@ -629,6 +769,47 @@ def test_the_format_is_guessed_from_the_suffix(trace, tmp_path, capsys):
 def test_without_a_file_it_stands_in_this_folder_named_after_the_run(trace, tmp_path, capsys):
     assert run(capsys, trace, "--to", "atif") == (0, "20260131-120000-abcd.trajectory.json\n", "")
     assert json.loads((tmp_path / "20260131-120000-abcd.trajectory.json").read_text())["trajectory_id"] == "0"
+
+
+@pytest.mark.parametrize("name", IMPORTABLE.values())
+def test_a_context_that_lies_beside_a_trace_goes_along_there_and_back(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("traces", "logs", "back"):
+        (tmp_path / folder).mkdir()
+    context = b"x" * 5_000
+    beside = f"{hashlib.sha256(context).hexdigest()}.text"
+    file.put_beside(tmp_path / "traces", beside, context)
+    at_first = Given(agent="0", name="context", description="str", form="file", value=beside)
+    file.write(tree_of([*whole_run()[:2], at_first, *whole_run()[2:]]), tmp_path / "traces" / "a.ipynb")
+
+    exported = run(capsys, "traces/a.ipynb", "-o", f"logs/{name}")
+    imported = brought_in(capsys, f"logs/{name}", "-o", "back")
+    (tmp_path / "logs" / "contexts" / beside).unlink()
+    (tmp_path / "back" / "contexts" / beside).unlink()
+    without = brought_in(capsys, f"logs/{name}", "-o", "back")
+
+    told = "back/log.ipynb  rlm_kernel, 1 agent, 3 steps, final\n"
+    assert exported == (0, f"logs/{name}\n", "")
+    assert imported == (0, told, "")
+    path = Path("logs", "contexts", beside)
+    assert without == (
+        0,
+        f"{told}  incomplete: the context of this trace lies in {path}, which cannot be read "
+        "(No such file or directory)\n",
+        "",
+    )
+
+
+def test_a_page_is_written_without_the_contexts_beside_the_trace(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pages").mkdir()
+    beside = f"{hashlib.sha256(b'x').hexdigest()}.text"
+    file.put_beside(tmp_path, beside, b"x")
+    at_first = Given(agent="0", name="context", description="str", form="file", value=beside)
+    file.write(tree_of([*whole_run()[:2], at_first, *whole_run()[2:]]), tmp_path / "a.ipynb")
+
+    assert run(capsys, "a.ipynb", "-o", "pages/a.html") == (0, "pages/a.html\n", "")
+    assert [path.name for path in (tmp_path / "pages").iterdir()] == ["a.html"]
 
 
 def test_what_a_record_calls_itself_is_no_path(tmp_path, monkeypatch, capsys):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_kernel.trace.events import AgentFinished, AgentStarted, Event, Used
+from rlm_kernel.trace.events import AgentFinished, AgentStarted, Event, StateFinished, StateStarted, Used
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views import Edge, Graph, Node, graph_bundle, graph_data, graph_of, graph_text, mermaid
 from rlm_kernel.values import CellError
@@ -26,6 +26,7 @@ from tests.sample_run import (
     run_started,
     step,
     tree_of,
+    workflow_run,
 )
 
 
@@ -297,7 +298,7 @@ HOSTILE = [
 ]
 # What our own source consists of: a name of ours, its shape, and within quotes what cannot end them.
 LINE = re.compile(
-    r'flowchart LR|    (?:n\d+|more)(?:\[\(?"|\(\["|\(\("|\[")(?P<label>[^"]*)(?:"\)?\]|"\]\)|"\)\))'
+    r'flowchart LR|    (?:n\d+|more)(?:\[\(?"|\(\["|\(\("|\{\{"|\[")(?P<label>[^"]*)(?:"\)?\]|"\]\)|"\)\)|"\}\})'
     r'|    n\d+ -->\|"(?P<edge>[^"]*)"\| n\d+'
 )
 
@@ -349,6 +350,51 @@ def test_many_agents_of_one_step_that_hang_in_a_ring_are_one_node():
     ]
 
     assert [node.label for node in graph_of(tree_of(run)).nodes] == ["13 agents 0.1 … 0.13 and 1 below"]
+
+
+def test_a_result_that_went_as_text_to_an_agent_of_a_workflow_is_drawn_with_its_tokens():
+    found = graph_of(tree_of(workflow_run()))
+
+    assert Node("state check of agent 0", "state", "state check of agent 0") in found.nodes
+    assert [edge for edge in found.edges if edge.how == "as text"] == [
+        Edge("key draft", "state check of agent 0", "as text", (1,), 2, 610)
+    ]
+    assert '{{"state check of agent 0"}}' in mermaid(found)
+
+
+def test_what_the_agents_of_a_state_found_goes_by_the_state_to_the_result_of_its_name():
+    edges = graph_of(tree_of(workflow_run())).edges
+
+    assert [(edge.source, edge.how, edge.target) for edge in edges if "0.1" in edge.source or edge.how == "wrote"] == [
+        ("state draft of agent 0", "wrote", "key draft"),
+        ("agent 0.1", "answer", "state draft of agent 0"),
+    ]
+
+
+def persons_workflow() -> list[Event]:
+    """In a person's own cell: 0.1 takes the contract from the store that it was handed, and the state ends."""
+    child = replace(agent_started("0.1", "0"), context="`context`: Store, 1 item", state=1)
+    return [
+        run_started(),
+        replace(agent_started(), context=None),
+        StateStarted(agent="0", step=None, number=1, state="draft", agents=("one",)),
+        child,
+        *whole("0.1", replace(used("0.1", 1, "take", "contract"), size=500)),
+        replace(used("0", None, "write", "draft"), size=9),
+        StateFinished(agent="0", step=None, number=1, attempts=1),
+        AgentFinished(agent="0", ending="final", answer=None),
+    ]
+
+
+def test_the_workflow_of_a_persons_own_cell_is_drawn_without_the_person():
+    assert graph_text(graph_of(tree_of(persons_workflow()))).splitlines() == [
+        "state draft",
+        "  wrote → draft",
+        "agent 0.1",
+        "  answer → state draft",
+        "contract",
+        "  took, step 1 → agent 0.1",
+    ]
 
 
 def test_a_graph_of_nothing():

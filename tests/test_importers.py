@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -566,6 +567,24 @@ def test_a_context_that_the_first_cell_of_rlm_replaced_is_not_taken_for_the_one_
     assert any("context" in sentence for sentence in imported.lost)
 
 
+@pytest.mark.parametrize(
+    ("code", "stderr", "hidden"),
+    [
+        ("print(len(context))", "", ["of which the log says nothing, but that a cell reads it"]),
+        ("context = [1]\nprint(context)", "", []),
+        ("print(1)", "", []),
+        ("print(context)", "\nNameError: name 'context' is not defined", []),
+    ],
+)
+def test_a_context_that_a_cell_of_rlm_reads_and_the_log_does_not_have_is_known_to_be_missing(
+    code: str, stderr: str, hidden: list[str], tmp_path: Path
+):
+    block = official_block(code, "1\n", stderr)
+    imported = only(tmp_path, lines(iteration(1, [], f"```repl\n{code}\n```", block)))
+
+    assert [given.description for given in root(imported).given if given.name == "context"] == hidden
+
+
 def test_a_block_of_rlm_that_our_parser_would_not_find_gets_a_reply_that_gives_it(tmp_path: Path):
     said = "```python\nnot_run()\n```\nbut\n```repl\nrun()\n```"
 
@@ -954,32 +973,27 @@ def _parts(value: Any) -> Any:
         yield from _parts(item)
 
 
+def in_every_text(name: str, change: Callable[[str], str]) -> str:
+    """The sample with all its texts changed, but for those by which a format is told."""
+    kept = {"event_type", "run_id", "parent_run_id", "type", "role", "source", "event", "from", "schema_version"}
+
+    def everywhere(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: item if key in kept else everywhere(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [everywhere(item) for item in value]
+        return change(value) if isinstance(value, str) else value
+
+    text = SAMPLES[name]
+    rows = [json.loads(text)] if name in ("dspy", "atif") else list(map(json.loads, text.splitlines()))
+    return lines(*map(everywhere, rows))
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_markup_and_escapes_in_every_text_are_dead_in_the_notebook(name: str, tmp_path: Path):
     hostile = "\x1b[31m<img src=x onerror=alert(1)>\n# Heading $x$"
 
-    def everywhere(value: Any) -> Any:
-        if isinstance(value, dict):
-            kept = {
-                "event_type",
-                "run_id",
-                "parent_run_id",
-                "type",
-                "role",
-                "source",
-                "event",
-                "from",
-                "schema_version",
-            }
-            return {key: item if key in kept else everywhere(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [everywhere(item) for item in value]
-        return f"{hostile}{value}" if isinstance(value, str) else value
-
-    text = SAMPLES[name]
-    rows = [json.loads(text)] if name in ("dspy", "atif") else list(map(json.loads, text.splitlines()))
-
-    for run in brought_in(tmp_path, lines(*map(everywhere, rows))):
+    for run in brought_in(tmp_path, in_every_text(name, lambda text: f"{hostile}{text}")):
         assert_sound(run)
         for cell in render(run.tree)["cells"]:
             if cell["cell_type"] == "markdown":
@@ -1002,18 +1016,46 @@ def test_values_that_nest_too_deeply_are_kept_as_text(tmp_path: Path):
     assert_sound(imported)
 
 
-def test_importing_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("something of the log was run")
+RAN = "ran.txt"
+TRAP = f"__import__('pathlib').Path({RAN!r}).write_text('ran')"
+PICKLED = f"cbuiltins\neval\n(V{TRAP}\ntR."
+"""The same as a pickle of the oldest kind, which is text."""
+TRAPPED = {"official": 4, "fast_rlm": 7, "dspy": 3, "smolagents": 3, "chat": 0, "atif": 1, "inspect": 1, "fabric": 2}
+"""Cells of each sample that have the trap where every text has it in front."""
 
-    called = refuse
-    monkeypatch.setattr(builtins, "eval", called)
-    monkeypatch.setattr(builtins, "exec", called)
-    monkeypatch.setattr("pickle.loads", called)
-    monkeypatch.setattr("pickle.load", called)
 
-    for sample in SAMPLES.values():
-        brought_in(tmp_path, sample)
+def test_the_traps_are_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for spring in (lambda: eval(TRAP), lambda: pickle.loads(PICKLED.encode())):
+        spring()
+        (tmp_path / RAN).unlink()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_importing_runs_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    alone = [brought_in(tmp_path, in_every_text(name, text)) for text in (lambda _: TRAP, lambda _: PICKLED)]
+    in_front = brought_in(tmp_path, in_every_text(name, lambda text: f"{TRAP}\n{text}"))
+
+    for run in [run for runs in (*alone, in_front) for run in runs]:
+        file.write(run.tree, tmp_path / "a.ipynb")
+        load_trace(tmp_path / "a.ipynb")
+    cells = [step.source or "" for run in in_front for agent, _ in run.tree.walk() for step in agent.steps]
+    assert sum(TRAP in source for source in cells) == TRAPPED[name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ipynb", "log.jsonl"]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_is_no_log_and_is_not_loaded(protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Trap:
+        def __reduce__(self) -> Any:
+            return eval, (TRAP,)
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TraceError):
+        brought_in(tmp_path, pickle.dumps(Trap(), protocol))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
 
 
 def test_a_log_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

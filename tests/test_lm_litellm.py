@@ -115,6 +115,7 @@ def test_a_known_model_has_a_price_and_a_cost_with_the_cache_in_it(at, request_)
 
     assert model.price() == Price(1.5e-07, 6e-07)
     assert reply.usage.cost_usd == pytest.approx(600 * 1.5e-07 + 400 * 0.75e-07 + 100 * 6e-07)
+    assert reply.prompt_usd == pytest.approx(600 * 1.5e-07 + 400 * 0.75e-07)
 
 
 def test_an_unmapped_model_has_no_price_and_no_cost(at):
@@ -123,7 +124,7 @@ def test_an_unmapped_model_has_no_price_and_no_cost(at):
         model = resolve(MODEL)
         reply = wait(shared().submit(model.ask(step())))
 
-    assert (model.price(), reply.usage.cost_usd) == (None, None)
+    assert (model.price(), reply.usage.cost_usd, reply.prompt_usd) == (None, None, None)
 
 
 @pytest.mark.parametrize("header", ["seconds", "milliseconds", "date"])

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pickle
+import stat
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ import rlm_kernel
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.trace import file, loading, rows
 from rlm_kernel.trace.codec import text_sha, write_line
-from rlm_kernel.trace.events import CellFinished, Event
+from rlm_kernel.trace.events import CellFinished, Event, Replied
 from rlm_kernel.trace.journal import Journal
 from rlm_kernel.trace.loading import Trace, load_trace
 from rlm_kernel.trace.notebook import render
@@ -492,6 +493,25 @@ def test_a_schema_that_is_none_of_ours_is_refused(schema: Any, tmp_path: Path) -
     assert "schema" in refused(saved(tmp_path, notebook))
 
 
+def test_a_notebook_is_on_the_disk_with_its_name_when_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else f"file of {os.fstat(fd).st_size}")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    file.put(tmp_path / "a", b"1234", 0o600)
+
+    assert synced == ["file of 4", "folder"]
+    assert [(path.name, path.read_bytes(), path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == [
+        ("a", b"1234", 0o600)
+    ]
+
+
 def test_a_part_of_a_trace_names_the_whole(tmp_path: Path) -> None:
     part = {"cells": [], "metadata": {"rlm": {"schema": 1, "part_of": "run.ipynb"}}, "nbformat": 4, "nbformat_minor": 5}
     assert "is a part of a trace: load run.ipynb, which has the whole" in refused(saved(tmp_path, part))
@@ -751,6 +771,41 @@ def test_a_number_of_any_size_in_any_place_is_an_error_or_a_trace_that_can_be_us
         notebook["metadata"] = copy.deepcopy(WHOLE["metadata"])
         put(notebook["metadata"]["rlm"], path, number)
         load_and_use(notebook, valid=path[-1] in ("step", "call", "depth"))
+
+
+@pytest.mark.parametrize(
+    ("number", "as_count", "as_seconds"),
+    [
+        (10**400, "a number of 1,329 bits", "a number of 1,329 bits"),
+        (10**60, 10**60, 10**60),
+        (-(10**60), -(10**60), -(10**60)),
+        (1e308, "a number of 1,024 bits", 1e308),
+        (-1e308, "a number of 1,024 bits", -1e308),
+        (1.5, 1, 1.5),
+        (math.inf, "inf where a count should be", math.inf),
+        (math.nan, "nan where a count should be", math.nan),
+        (True, 1, 1),
+    ],
+)
+def test_a_number_is_read_as_its_field_has_it_or_ends_the_record_there(
+    number: float, as_count: float | str, as_seconds: float | str, tmp_path: Path
+) -> None:
+    for key, wanted in (("prompt_tokens", as_count), ("seconds", as_seconds)):
+        path = NUMBERS["replied", key]
+        notebook = copy.deepcopy(WHOLE)
+        put(notebook["metadata"]["rlm"], path, number)
+
+        trace = load_trace(saved(tmp_path, notebook))
+
+        at = int(path[1])
+        if isinstance(wanted, str):
+            assert trace.complaint == f"event {at + 1} of its record cannot be read: {wanted}"
+            assert len(trace.tree.log) == at
+        else:
+            replied = trace.tree.log[at][1]
+            assert isinstance(replied, Replied)
+            assert repr(replied.seconds if key == "seconds" else replied.usage.prompt_tokens) == repr(wanted)
+            assert (trace.complaint, len(trace.tree.log)) == (None, len(WHOLE["metadata"]["rlm"]["events"]))
 
 
 def put(inside: Any, path: tuple[str | int, ...], value: Any) -> None:

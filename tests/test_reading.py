@@ -78,3 +78,209 @@ def test_a_read_of_too_much_says_the_ways_on_and_loads_nothing(here: Path) -> No
     assert error.error.name == "ContextBudgetExceeded"
     assert "max_tokens" in error.error.message
     assert run.answer == "clause"
+
+
+def outputs(run: rlm_kernel.Run, step: int, agent: str = "0") -> str:
+    cell = rlm_kernel.load_trace(run.journal or "").agents[agent].step(step).cell
+    assert cell is not None
+    assert cell.error is None, cell.error
+    return "".join("".join(output.get("text") or output["data"]["text/plain"]) for output in cell.outputs)
+
+
+def failed(run: rlm_kernel.Run, step: int, agent: str = "0") -> tuple[str, str]:
+    cell = rlm_kernel.load_trace(run.journal or "").agents[agent].step(step).cell
+    assert cell is not None
+    assert cell.error is not None
+    return cell.error.name, cell.error.message
+
+
+def said(run: rlm_kernel.Run, step: int, agent: str = "0") -> str:
+    """The newest message before that step's reply."""
+    return rlm_kernel.load_trace(run.journal or "").agents[agent].step(step).new[-1].content
+
+
+def test_READ_takes_a_key_a_variable_or_an_object(here: Path) -> None:
+    store = Store()
+    store["the contract"] = "one\ntwo\nthree\nfour\n"
+    replies = [
+        block("READ('the contract', lines=(2, 3))"),
+        block("short = 'word'\nlisted = [10, 20, 30, 40]\nprint(READ('listed', rows=(1, 3)))"),
+        block("print(READ(short, literal=True), READ({'a': 1}), READ(b'bytes'), READ('a text of more than a word'))"),
+        block("FINAL(READ('listed'))"),
+    ]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies))
+
+    assert outputs(run, 1) == "two\nthree"
+    assert outputs(run, 2) == "[1] 20\n[2] 30\n"
+    assert outputs(run, 3) == "word {'a': 1} bytes a text of more than a word\n"
+    assert run.answer == "[10, 20, 30, 40]"
+    assert [use[2:4] for use in uses(rlm_kernel.load_trace(run.journal or ""))] == [
+        ("read", "the contract"),
+        ("read", "listed"),
+        ("read", "a str"),
+        ("read", "a dict"),
+        ("read", "a bytes"),
+        ("read", "a str"),
+        ("read", "listed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"),
+    [
+        ("READ('contarct')", ("KeyError", "near: 'contract'")),
+        ("READ('nothing_like_it')", ("KeyError", "no key or variable 'nothing_like_it'")),
+        ("READ('contract', lines=(0, 2))", ("UsageError", "lines count from 1")),
+        ("READ('contract', chars=(-1, -3))", ("UsageError", "ends before it begins")),
+        ("READ('contract', max_tokens=0)", ("UsageError", "max_tokens=0")),
+        ("READ('contract', max_tokens=-5)", ("UsageError", "max_tokens=-5")),
+        ("READ('contract', rows=(0, 2))", ("UsageError", "has no rows")),
+        ("context.read('contarct')", ("KeyError", "near: 'contract'")),
+        ("context = [1]\nWRITE('x', 1)", ("UsageError", "WRITE needs a Store in `context`, which holds a list")),
+        ("context = None\nLIST_CONTEXT()", ("UsageError", "which holds nothing: SHOW_VARS()")),
+        ("WRITE(1, 2)", ("TypeError", "keys of the store are strings")),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_one_short_error(here: Path, cell: str, error: tuple[str, str]) -> None:
+    store = Store()
+    store["contract"] = "one\ntwo"
+    replies = [block(cell), block("FINAL(1)")]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies))
+
+    name, message = failed(run, 1)
+    assert (name, error[1] in message) == (error[0], True), message
+    assert len(message) < 300
+    assert dict(store) == {"contract": "one\ntwo"}
+
+
+def test_what_raises_when_it_is_looked_at_is_read_and_listed_all_the_same(here: Path) -> None:
+    code = (
+        "class Odd:\n    def __len__(self): raise RuntimeError('no length')\n"
+        "    def __repr__(self): raise RuntimeError('no repr')\nWRITE('odd', Odd())\n"
+    )
+    replies = [block(code), block("print(READ('odd'))\nLIST_CONTEXT()"), block("FINAL('odd')")]
+
+    run = rlm_kernel.run("Read.", Store(), model=script(here, *replies))
+
+    assert type(run.answer).__name__ == "Odd"
+    assert "no repr" in outputs(run, 2).splitlines()[0]
+    assert "odd" in outputs(run, 2).splitlines()[-1]
+
+
+def test_WRITE_and_LIST_CONTEXT_are_the_stores_own(here: Path) -> None:
+    store = Store()
+    replies = [
+        block("WRITE('risks', ['a', 'b'], note='of the first part')\nLIST_CONTEXT()"),
+        block("FINAL('risks')"),
+    ]
+
+    run = rlm_kernel.run("Write.", store, model=script(here, *replies))
+
+    assert run.answer is store.risks
+    [row] = store.list_available()
+    assert (row.key, row.type, row.who, row.step, row.note) == ("risks", "list", "0", 1, "of the first part")
+    assert "of the first part" in outputs(run, 1)
+
+
+def test_a_gigabyte_is_read_as_its_ends(here: Path) -> None:
+    store = Store()
+    store["much"] = bytes(1_000_000_000)
+    replies = [block("READ('much')"), block("print(len(READ('much', max_tokens=100)))"), block("FINAL(1)")]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies))
+
+    name, message = failed(run, 1)
+    assert name == "ContextBudgetExceeded"
+    assert "0 of 2,000 are read already" in message
+    assert int(outputs(run, 2)) <= 400
+
+
+def test_what_a_cell_prints_counts_with_what_it_reads_and_neither_goes_past_the_limit(here: Path) -> None:
+    store = Store()
+    store["contract"] = "clause " * 20_000
+    replies = [
+        block("print(budget().read_tokens)\ntext = READ('contract', max_tokens=400)\nprint(budget().read_tokens)"),
+        block("print(text)"),
+        block("print(budget().read_tokens)"),
+        block("print(context.contract[:4000])"),
+        block("print(context.contract[:4000])"),
+        block("context.contract[0:20]"),
+        block("READ('contract', max_tokens=10)"),
+        block("FINAL(len(context.contract))"),
+    ]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies), max_read_tokens=1_000)
+
+    trace = rlm_kernel.load_trace(run.journal or "")
+    before, after = map(int, outputs(run, 1).split())
+    assert before == 1_000
+    assert 600 <= after < 650
+    assert after - 10 < int(outputs(run, 3)) <= after  # the text that was read is not counted again
+    assert "In all you can see 1,000 tokens of data, all of which are left" in said(run, 1)
+    assert "characters not shown" in said(run, 5)
+    assert len(said(run, 5)) < 4 * after + 200
+    assert "0 tokens of data are left for you to see" in said(run, 6)
+    for step in (6, 7):
+        assert said(run, step).count("clause") == 0
+    assert failed(run, 7)[0] == "ContextBudgetExceeded"
+    assert run.answer == 140_000
+    seen = sum(len(step.new[-1].content) for step in trace.agents["0"].steps[1:])
+    assert seen < 4 * 1_000 + 8 * 250  # and what is said around it
+
+
+def test_an_error_of_a_cell_counts_too_and_a_cell_that_shows_nothing_does_not(here: Path) -> None:
+    replies = [block("x = 1"), block("raise ValueError('y' * 8_000)"), block("print(1)"), block("FINAL(x)")]
+
+    run = rlm_kernel.run("Read.", [1], model=script(here, *replies), max_read_tokens=200)
+
+    left = [
+        step.cell.remaining.read_tokens
+        for step in rlm_kernel.load_trace(run.journal or "").agents["0"].steps
+        if step.cell
+    ]
+    assert left[:2] == [200, 200]
+    assert left[2] is not None
+    assert 0 < left[2] < 200
+    assert "characters not shown" in said(run, 3)
+    assert left[3:] == [left[2] - 1]
+
+
+def test_a_limit_of_nothing_lets_a_model_work_by_name_alone(here: Path) -> None:
+    store = Store()
+    store["contract"] = "clause " * 20_000
+    replies = [block("print(context.contract)"), block("READ('contract', chars=(0, 1))"), block("FINAL('contract')")]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies), max_read_tokens=0)
+
+    assert run.answer is store.contract
+    assert "clause" not in said(run, 2)
+    assert failed(run, 2)[0] == "ContextBudgetExceeded"
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_a_sub_agent_has_its_own_account(here: Path, isolation: str) -> None:
+    store = Store()
+    store["contract"] = "clause " * 1_000
+    ask = f"llm_query('Look.', context=context, max_read_tokens=300, isolation={isolation!r})"
+    replies = [
+        block(f"print(READ('contract', chars=(0, 2_000)))\ngot = {ask}\nprint(got, budget().read_tokens)"),
+        block("print(READ('contract', max_tokens=250))\nprint(budget().read_tokens)"),
+        block("print(READ('contract', max_tokens=250))"),
+        block("FINAL([len(context.contract), sorted(context)])"),
+        block("FINAL(got)"),
+    ]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies), max_read_tokens=1_000, isolation="thread")
+
+    assert run.answer == [7_000, ["contract"]]
+    assert "[7000, ['contract']] 500" in outputs(run, 1)
+    assert "In all you can see 300 tokens of data" in said(run, 1, "0.1")
+    left = int(outputs(run, 1, "0.1").split()[-1])
+    assert 50 <= left < 80
+    name, message = failed(run, 2, "0.1")
+    assert name == "ContextBudgetExceeded"
+    assert f"of 300 are read already; max_tokens={left - 1} shows head and tail" in message
+    trace = rlm_kernel.load_trace(run.journal or "")
+    assert [use[2:4] for use in uses(trace) if use[0] == "0.1"] == [("read", "contract"), ("take", "contract")]

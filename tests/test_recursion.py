@@ -75,6 +75,7 @@ def test_a_sub_agent_sees_nothing_of_its_caller_but_what_it_was_given(run: Calla
     answer = run({"0": [ask, block("FINAL(names)")], "0.1": [look]}).answer
 
     lent = ["FINAL", "FINAL_VAR", "SHOW_VARS", "allm_query", "budget", "llm_query", "llm_query_batched"]
+    lent += ["READ", "WRITE", "LIST_CONTEXT"]
     assert answer == sorted([*lent, "rlm_query", "rlm_query_batched", "context", "display", "get_ipython", "len"])
 
 

@@ -185,6 +185,39 @@ def test_a_cell_that_is_marked_runs_again_only_where_that_is_asked_for(here: Pat
     assert (here / "ran.txt").read_text() == "sent "
 
 
+def test_what_depends_on_a_marked_cell_that_did_not_run_says_how_to_run_it(here: Path) -> None:
+    marked = block(f"%rlm no-rerun\n{ran('sent')}\nx = 5")
+    path = record(here, Case({"whole": [marked, block("y = x + 1\ny"), block("FINAL(y)")]}, 1))
+
+    found = diverged(path)
+
+    assert found.where == "agent 0, step 2"
+    assert found.hint == (
+        "agent 0, step 1 did not run again (%rlm no-rerun), which may be why: --rerun yes runs what is marked so"
+    )
+    assert str(found).endswith(f"\n--- {found.hint}")
+    assert rlm_kernel.replay(path, rerun=True).answer == 6
+
+
+@pytest.mark.parametrize(
+    ("context", "name"),
+    [(["a key: sk-to-be-hidden"], "MY_API_KEY"), (b"sk-to-be-hidden", "MY_API_KEY"), (['q"u\\o'], "MY_TOKEN")],
+)
+def test_a_context_with_a_secret_says_that_this_is_why_it_is_not_kept(
+    context: Any, name: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "sk-to-be-hidden")
+    monkeypatch.setenv("MY_TOKEN", 'q"u\\o' * 2)
+    context = ['q"u\\o' * 2] if name == "MY_TOKEN" else context
+    path = record(here, Case({"whole": [block("n = len(context)\nn"), block("FINAL(n)")]}, context))
+
+    said = refused(path)
+
+    assert f"context is not in the record (it holds a secret of the environment, {name}): put " in said
+    assert said.endswith("into `context` first, or name it with -c")
+    assert rlm_kernel.replay(path, context=context).answer == len(context)
+
+
 @pytest.mark.parametrize(
     ("source", "above", "came"),
     [
@@ -230,7 +263,10 @@ def test_a_context_that_the_record_does_not_hold_is_asked_for_before_the_first_c
     path = record(here, Case(COUNT, LARGE), keep_context=keep)
     (here / "ran.txt").unlink()
 
-    assert "put str, 5,400,000 chars, about 1,350,000 tokens into `context` first" in refused(path)
+    why = {"small": "it is larger than 1,000,000 bytes, and the setting keep_context was not 'all'"}
+    why["none"] = "the setting keep_context was 'none'"
+    put = "put str, 5,400,000 chars, about 1,350,000 tokens into `context` first"
+    assert f"context is not in the record ({why[keep]}): {put}" in refused(path)
     assert "`context` is not what it was: recorded was str, 5,400,000" in refused(path, context=LARGE[:-1] + "!")
     assert not (here / "ran.txt").exists()
     assert rlm_kernel.replay(path, context=LARGE).answer == "lor"
@@ -255,7 +291,8 @@ def test_data_that_cannot_be_compared_is_asked_for_and_taken_as_it_is(here: Path
     frame = pd.DataFrame({"a": [1, 2]})
     path = record(here, Case({"whole": [block("context.a.sum()"), block("FINAL(context.shape)")]}, frame))
 
-    assert "context is not in the record, only its description: put DataFrame" in refused(path)
+    why = "it is no plain data that JSON can hold"
+    assert f"context is not in the record ({why}): put DataFrame" in refused(path)
     came = rlm_kernel.replay(path, context=frame)
     assert came.answer == (2, 1)
     assert "whether `context` is what it was cannot be told" in came.notes[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rlm_kernel.cli.replay import Replay
 from rlm_kernel.trace.loading import load_trace
 from tests.kernel_process import Cell, KernelProcess, block, kernel_process
 from tests.recorded_runs import CASES, CHANCE, DEEP, Case, cli, edited, inserted, model, ran, record, shown
+from tests.recorded_values import EACH_KIND, IN_ANY_ORDER, lines, read
 
 pytestmark = pytest.mark.kernel
 
@@ -92,13 +94,25 @@ def test_run_all_puts_the_recorded_outputs_in_their_places_and_runs_no_cell_twic
     assert came[0] == came[1]
 
 
+def test_each_kind_of_run_has_its_values_here() -> None:
+    assert EACH_KIND.keys() == CASES.keys()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_each_kind_of_run_puts_out_the_same_in_place_in_one_kernel(
     name: str, kernel: KernelProcess, here: Path
 ) -> None:
     path = beside(record(here, CASES[name]), here)
 
-    in_place(kernel, path)
+    cells = run_all(kernel, path)
+
+    assert {id: outputs(cells[id]) for id in shown(path)} == shown(path)
+    came = {id: [read(output) for output in cells[id].outputs] for id in shown(path)}
+    assert came.keys() == EACH_KIND[name].keys()
+    if name in IN_ANY_ORDER:
+        assert lines(came) == lines(EACH_KIND[name])
+    else:
+        assert came == EACH_KIND[name]
 
 
 @pytest.mark.parametrize("name", ["three levels in a batch", "a context that is changed", "the same cell twice"])
@@ -319,6 +333,20 @@ def test_a_question_of_a_persons_own_notebook_is_answered_from_a_record(kernel: 
     kernel.run("%config RLM.max_steps = 30")
 
 
+def test_a_marked_cell_runs_again_in_a_notebook_only_where_that_is_said(kernel: KernelProcess, here: Path) -> None:
+    marked = block(f"%rlm no-rerun\n{ran('sent')}\nprint('sent')")
+    beside(record(here, Case({"whole": [marked, block("FINAL(1)")]})), here)
+    (here / "ran.txt").unlink()
+    kernel.run(f"%cd -q {here}\n%reset -f")
+    for line in ("%rlm replay trace.ipynb --all {}", "%%rlm -q --replay trace.ipynb {}\nthe whole"):
+        assert kernel.run(line.format("")).status == kernel.run(line.format("--rerun no")).status == "ok"
+        assert not (here / "ran.txt").exists()
+
+        assert kernel.run(line.format("--rerun yes")).status == "ok"
+        assert (here / "ran.txt").read_text() == "sent "
+        (here / "ran.txt").unlink()
+
+
 def test_a_divergence_that_the_last_cell_catches_is_no_answer(kernel: KernelProcess, here: Path) -> None:
     catch = "try:\n    x = llm_query('part', context=1)\nexcept Exception:\n    x = 5\nFINAL(x)"
     path = record(here, Case({"whole": [block(catch)], "part": [block("1"), block("FINAL(5)")]}, 1))
@@ -345,7 +373,9 @@ def test_a_notebook_that_is_not_where_the_kernel_is_is_not_guessed(kernel: Kerne
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("%rlm replay missing.ipynb", "there is no such file, and no such run in .rlm/runs"),
+        ("%rlm replay missing.ipynb", "there is no file missing.ipynb"),
+        ("%rlm replay missing", "there is no file missing, and no trace in .rlm/runs"),
+        ("%rlm replay trace.ipynb --rerun maybe", "invalid choice: 'maybe'"),
         ("%rlm replay notes.txt", "notes.txt is neither a journal nor a notebook that can be read"),
         ("%rlm replay --quick", "unrecognized arguments: --quick; usage: %rlm replay"),
         ("%rlm replay trace.ipynb -o x.ipynb", "goes with --all"),
@@ -354,14 +384,14 @@ def test_a_notebook_that_is_not_where_the_kernel_is_is_not_guessed(kernel: Kerne
         ("%rlm replay trace.ipynb -c missing.txt", "no such file, and as an expression it raises"),
         ("%rlm replay", "the notebook of this record is not found"),
         ("%rlm fork", "the following arguments are required: agent, step"),
-        ("%rlm fork 0 step two --trace trace.ipynb", "write %rlm fork 0 step 3"),
+        ("%rlm fork 0 step two --trace trace.ipynb", "'step two' is no step: write %rlm fork 0 step 3"),
         ("%rlm fork 7 step 1 --trace trace.ipynb", "there is no agent 7 in the record; it has 0, 0.1"),
         ("%rlm fork 0 step 4 --trace trace.ipynb", "agent 0 has steps 1 to 2: fork at one of these, or at 3 to go on"),
         ("%rlm fork 0 step 0 --trace trace.ipynb", "agent 0 has steps 1 to 2"),
         ("%rlm fork 0 step 1 --trace trace.ipynb -m nothing", "'nothing' does not name a model"),
         ("%rlm fork 0 step 1 --trace trace.ipynb --max-steps few", "max_steps"),
-        ("%%rlm --replay missing.ipynb\nthe whole", "there is no such file"),
-        ("%%rlm --continue missing", "there is no run missing in .rlm/runs; the newest there: none"),
+        ("%%rlm --replay missing.ipynb\nthe whole", "there is no file missing.ipynb"),
+        ("%%rlm --continue missing", "there is no file missing, and no trace in .rlm/runs"),
         ("%%rlm --continue\n", "no run in .rlm/runs broke off"),
         ("%%rlm --continue\nWhy?", "leave the cell below the line empty"),
         ("%%rlm --continue trace.ipynb", "is neither beside it nor in .rlm/runs"),
@@ -382,12 +412,15 @@ def test_each_wrong_use_is_one_line_that_names_the_mend(
     assert came.ename in ("UsageError", "TraceError"), came
     assert said in came.evalue
     assert "\n" not in came.evalue
+    assert all(came.evalue.count(f"%rlm {name}") <= 1 for name in ("fork", "replay"))
     assert (here / "notes.txt").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
 def recorded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return record(tmp_path_factory.mktemp("once"), DEEP)
+    folder = tmp_path_factory.mktemp("once")
+    with contextlib.chdir(folder):  # its cells write where they run, and no test has gone into its folder yet
+        return record(folder, DEEP)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_kernel.trace.events import AgentFinished, AgentStarted, AskFailed, Event, Used
+from rlm_kernel.trace.events import AgentFinished, AgentStarted, AskFailed, Event, Replied, Used
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views import savings_bundle, savings_data, savings_html, savings_of, savings_table, savings_text
-from rlm_kernel.trace.views.prices import prompt_price
+from rlm_kernel.trace.views.prices import prompt_prices
 from rlm_kernel.trace.views.retyped import Retyped, retyped
-from rlm_kernel.trace.views.savings import ASSUMED, Transfer
+from rlm_kernel.trace.views.savings import ASSUMED
+from rlm_kernel.trace.views.transfers import Sent, Transfer
 from rlm_kernel.values import Message, Usage
 from tests.sample_run import (
     EVENTS,
@@ -27,8 +28,9 @@ from tests.sample_run import (
     step,
     stream,
     tree_of,
+    workflow_run,
 )
-from tests.test_graph import large_run
+from tests.test_graph import large_run, persons_workflow
 from tests.test_views import Page
 
 
@@ -199,7 +201,7 @@ def priced(*calls: tuple[int, int | None, int, float | None]) -> Tree:
 def test_the_price_of_a_prompt_token_is_found_without_that_of_completions():
     tree = priced((100, None, 50, 100e-6 + 50 * 5e-6), (300, None, 20, 300e-6 + 20 * 5e-6), (900, None, 20, 1_000e-6))
 
-    assert prompt_price(tree) == pytest.approx(1e-6)
+    assert prompt_prices(tree) == {"scripted:demo.py": pytest.approx(1e-6)}
 
 
 def test_the_price_of_a_prompt_token_is_what_cached_and_uncached_ones_cost_on_the_mean():
@@ -208,10 +210,10 @@ def test_the_price_of_a_prompt_token_is_what_cached_and_uncached_ones_cost_on_th
 
     calls = [(100, 0, 10), (300, 90, 30), (700, 290, 5), (900, 690, 44)]
 
-    found = prompt_price(priced(*((p, c, o, cost(p, c, o)) for p, c, o in calls)))
+    found = prompt_prices(priced(*((p, c, o, cost(p, c, o)) for p, c, o in calls)))
 
     uncached, cached = 100 + 210 + 410 + 210, 90 + 290 + 690
-    assert found == pytest.approx((uncached * 2e-6 + cached * 0.2e-6) / (uncached + cached))
+    assert found == {"scripted:demo.py": pytest.approx((uncached * 2e-6 + cached * 0.2e-6) / (uncached + cached))}
 
 
 @pytest.mark.parametrize(
@@ -227,11 +229,11 @@ def test_the_price_of_a_prompt_token_is_what_cached_and_uncached_ones_cost_on_th
     ],
 )
 def test_a_price_that_the_costs_do_not_tell_is_unknown(calls: list[tuple[int, int | None, int, float | None]]):
-    assert prompt_price(priced(*calls)) is None
+    assert prompt_prices(priced(*calls)) == {}
 
 
 def test_a_model_that_costs_nothing_has_a_price_and_one_of_no_known_cost_has_none():
-    assert prompt_price(priced((100, None, 20, 0.0))) == 0.0
+    assert prompt_prices(priced((100, None, 20, 0.0))) == {"scripted:demo.py": 0.0}
     assert "$0.0000" not in savings_text(priced((100, None, 20, None)))
     assert "loaded: 100 prompt tokens, $0.0000" in savings_text(priced((100, None, 20, 0.0)))
 
@@ -240,6 +242,83 @@ def test_dollars_are_told_where_the_price_is_known():
     tree = priced((100, None, 50, 100e-6 + 50 * 5e-6), (300, None, 20, 300e-6 + 20 * 5e-6))
 
     assert "loaded: 400 prompt tokens, $0.0004;" in savings_text(tree)
+
+
+def recorded(model: str, agent: str, prompt: int, prompt_usd: float | None, cost: float | None) -> list[Event]:
+    """An agent of one step, of which the record says what its prompt cost."""
+    start, *rest = [replace(began(agent), model=model), *turn(1, agent=agent, usage=Usage(prompt, 10, cost_usd=cost))]
+    return [start, *(replace(each, prompt_usd=prompt_usd) if isinstance(each, Replied) else each for each in rest)]
+
+
+def test_where_the_record_says_what_prompts_cost_that_is_what_counts():
+    tree = tree_of([*recorded("a", "0", 100, 0.3, 99.0), *recorded("a", "0.1", 300, 0.1, None)])
+
+    assert prompt_prices(tree) == {"a": pytest.approx(0.4 / 400)}
+
+
+def test_each_transfer_saves_at_the_price_of_the_model_that_it_went_to():
+    dear = [began(tokens=1_000), *recorded("dear", "0", 100, 0.1, 0.2)[1:]]
+    cheap = [replace(began("0.1", 1, 500), model="cheap"), *recorded("cheap", "0.1", 50, 0.0005, 0.001)[1:]]
+    dear[0] = replace(dear[0], model="dear")
+
+    found = savings_of(tree_of([*dear, *cheap]))
+
+    assert [each.saved_usd for each in found.transfers] == [pytest.approx(990 * 0.001), pytest.approx(490 * 0.00001)]
+    assert found.loaded_usd == pytest.approx(0.1005)
+    assert found.saved_usd == pytest.approx(990 * 0.001 + 490 * 0.00001)
+    assert found.by_value_usd == pytest.approx(0.1005 + 990 * 0.001 + 490 * 0.00001)
+
+
+def test_a_model_of_unknown_price_makes_the_sums_in_dollars_unknown():
+    known = [replace(began(tokens=1_000), model="known"), *recorded("known", "0", 100, 0.1, 0.2)[1:]]
+
+    found = savings_of(tree_of([*known, *recorded("unknown", "0.1", 50, None, None)]))
+
+    assert (found.loaded_usd, found.price_usd, found.saved_usd) == (None, None, None)
+    assert [each.saved_usd for each in found.transfers] == [pytest.approx(0.99)]
+
+
+# By value, beside
+
+
+def test_what_went_as_text_stands_beside_what_went_by_reference():
+    found = savings_of(tree_of(workflow_run()))
+
+    assert found.sent == (Sent("0", "0", 1, "check", 1, "draft", 610, 2),)
+    assert (found.sent_tokens, found.typed_tokens) == (630, 40)
+    assert [row for row in savings_table(found)[1] if row[1].startswith("state")] == [
+        ("agent 0", "state check", "text draft", "1", "305", "610", "2", "610", "0", "–")
+    ]
+    assert "as text: 2 results of 610 tokens, all in a window; with prompts 630, and 40 answered" in savings_text(
+        tree_of(workflow_run())
+    )
+    assert savings_data(tree_of(workflow_run()))["sent"][0]["tokens"] == 610
+
+
+def test_what_was_in_the_store_that_an_agent_began_with_would_have_been_in_all_its_requests():
+    (found,) = savings_of(tree_of(persons_workflow())).transfers
+
+    assert (found.source, found.target, found.what, found.name) == ("person", "0.1", "result", "contract")
+    assert (found.tokens, found.requests, found.saved) == (500, 1, 500)
+
+
+def test_a_size_that_one_use_told_is_known_of_all_whichever_was_written_down_first():
+    other = [began("0.2"), *turn(1, Used(agent="0.2", step=1, how="take", key="contract"), agent="0.2")]
+    events = persons_workflow()
+
+    for log in (
+        [*events[:-1], *other, *turn(2, agent="0.2")],
+        [*events[:3], *other, *turn(2, agent="0.2"), *events[3:]],
+    ):
+        found = savings_of(tree_of(log)).transfers
+
+        assert {(each.target, each.tokens, each.requests) for each in found} == {("0.1", 500, 1), ("0.2", 500, 1)}
+
+
+def test_a_text_that_nobody_wrote_in_the_run_came_from_the_person():
+    events = [event for event in workflow_run() if not isinstance(event, Used)]
+
+    assert [each.source for each in savings_of(tree_of(events)).sent] == ["person"]
 
 
 # What was typed again

@@ -18,8 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlm_kernel.cli.show import Show
-from rlm_kernel.cli.traces import find, put, write
-from rlm_kernel.errors import UsageError
+from rlm_kernel.cli.traces import put, write
 from rlm_kernel.trace import file
 from rlm_kernel.trace.events import AgentFinished, AgentStarted, CallFailed, CellFinished, Event
 from rlm_kernel.trace.journal import Journal
@@ -41,6 +40,7 @@ from tests.sample_run import (
     stream,
     tree_of,
     whole_run,
+    workflow_run,
 )
 
 REPOSITORY = Path(__file__).parents[1]
@@ -70,6 +70,21 @@ def show(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
 
 def text_of(events: list[Event], everything: bool = False) -> str:
     return "\n".join(painted(line) for line in tree_lines(tree_of(events), everything))
+
+
+def test_each_state_of_a_workflow_is_a_line_above_those_that_it_asked():
+    lines = text_of(workflow_run()).split("\n")
+
+    assert [line.strip().partition(" · ")[0] for line in lines if re.match(r"\s+(state|agent) ", line)] == [
+        "state draft",
+        "agent 0.1: Draft 0.1",
+        "state check",
+        "state draft, visit 2",
+        "agent 0.2: Draft 0.2",
+        "agent 0.4: Draft 0.4",
+        "agent 0.3: Draft 0.3",
+        "state print",
+    ]
 
 
 def test_the_tree_has_agents_steps_cells_outputs_errors_and_completions_in_order():
@@ -409,58 +424,3 @@ def test_any_events_at_all_are_shown_in_every_form(events):
         shown = painted(line)
         assert on_screen(shown).rstrip() == shown
     assert json.loads(text.encode("utf-8"))["agents"] is not None
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    for age, name in enumerate(
-        ["20260101-aa.jsonl", "20260101-aa.ipynb", "20260102-bb.ipynb", "20260102-bb.0.1.ipynb"]
-    ):
-        (folder / name).write_text("")
-        os.utime(folder / name, (1000 - age, 1000 - age))
-    (folder / ".hidden.ipynb").write_text("")
-    monkeypatch.setenv("RLM_TRACE_DIR", str(folder))
-    return folder
-
-
-def test_a_run_is_found_by_its_id_by_its_beginning_and_as_the_last(runs):
-    assert find("20260101-aa") == runs / "20260101-aa.jsonl"
-    assert find("20260102") == runs / "20260102-bb.ipynb"
-    assert find("last") == runs / "20260101-aa.jsonl"
-
-
-def test_a_file_wins_over_a_run_of_that_name(runs, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "last").write_text("")
-
-    assert find("last") == Path("last")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("2026010", "2026010 is the beginning of 20260101-aa, 20260102-bb: write more of the id"),
-        ("20260101-ab", "did you mean 20260101-aa"),
-        ("zzz", "the newest is 20260102-bb"),
-        ("*", "there is no file and no run *"),
-        ("", "there is no file and no run"),
-        ("a\0b", "there is no file and no run"),
-    ],
-)
-def test_what_names_no_single_run_says_what_is_near(runs, text, said):
-    with pytest.raises(UsageError, match=re.escape(said)):
-        find(text)
-
-
-def test_a_path_that_is_not_there_names_its_neighbours(runs):
-    with pytest.raises(UsageError, match=re.escape("did you mean 20260101-aa.ipynb")):
-        find(str(runs / "20260101-ab.ipynb"))
-    with pytest.raises(UsageError, match="is a folder"):
-        find(f"{runs}/")
-
-
-def test_an_empty_folder_of_traces_is_said(tmp_path):
-    with pytest.raises(UsageError, match="no trace in"):
-        find("last", tmp_path / "nowhere")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from rlm_kernel.errors import TraceError
 from rlm_kernel.trace import file, notebook
-from rlm_kernel.trace.events import AskFailed, CellFinished, Event, Noted, RunStarted
+from rlm_kernel.trace.events import AskFailed, CellFinished, Event, Loaded, Noted, RunStarted, StateStarted
 from rlm_kernel.trace.markdown import fence, inline, prose
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.unpacking import unpack
@@ -38,10 +38,12 @@ from tests.sample_run import (
     run_finished,
     run_started,
     shown,
+    state,
     step,
     stream,
     tree_of,
     whole_run,
+    workflow_run,
 )
 
 
@@ -243,6 +245,59 @@ def test_a_link_to_an_agent_is_the_anchor_that_readers_make_of_its_heading():
 
     linked = {link for source in found.values() for link in re.findall(r"\]\(#([^)]*)\)", source)}
     assert linked == anchors
+
+
+def test_each_state_of_a_workflow_is_a_section_with_the_agents_that_it_asked_below_it():
+    found = [(id, source.split("\n", 1)[0]) for id, source in sources(workflow_run()) if source.startswith("#")]
+
+    assert [each for each in found if each[0] not in ("title", "replay")] == [
+        ("a0-agent", "## Agent 0"),
+        ("a0-state1", "### State draft"),
+        ("a0-1-agent", "#### Agent 0.1"),
+        ("a0-state2", "### State check"),
+        ("a0-state3", "### State draft, visit 2"),
+        ("a0-2-agent", "#### Agent 0.2"),
+        ("a0-4-agent", "#### Agent 0.4"),
+        ("a0-3-agent", "### Agent 0.3"),
+        ("a0-state4", "### State print"),
+        ("answer", "## Answer"),
+    ]
+
+
+def test_a_state_says_who_ran_it_how_often_it_was_tried_and_what_came_of_it():
+    cells = cells_of(workflow_run())
+
+    def facts(number: int) -> dict[str, str]:
+        rows = [line[2:-2].split(" | ") for line in cells[f"a0-state{number}"]["source"].split("\n") if " | " in line]
+        return dict(rows[1:])
+
+    assert facts(1) == {
+        "Run by": "[Agent 0](#Agent-0) in step 1",
+        "Agents": "one",
+        "Asked": "[Agent 0.1](#Agent-0.1), llm_query 1",
+        "Attempts": "1",
+        "Result": "str, 1 char: &#39;x&#39;",
+        "Next": "State check",
+    }
+    assert facts(2) == {
+        "Run by": "[Agent 0](#Agent-0) in step 1",
+        "Agents": "law, style",
+        "Attempts": "2",
+        "Result": "dict, 2 items",
+        "Next": "State draft",
+        "By value": "630 tokens in (draft 300, draft 310), 40 out",
+    }
+    assert cells["a0-state2"]["source"].endswith("* *Tried again after SchemaMismatch: no list*")
+    assert facts(4)["Error"] == "ValueError: no &#60;b&#62;paper&#60;/b&#62;"
+    assert "state draft |" in cells["a0-2-agent"]["source"]
+    assert cells["a0-state2"]["metadata"]["rlm"] == {"agent": "0", "step": 1, "kind": "state"}
+
+
+def test_a_state_whose_end_is_not_in_the_record_says_so():
+    began = [event for event in workflow_run() if not (isinstance(event, StateStarted) and event.number > 1)]
+    cut = began[: next(n for n, event in enumerate(began) if event.type == "state_finished")]
+
+    assert "| Result | no end in this record |" in cells_of(cut)["a0-state1"]["source"]
 
 
 def test_headings_go_no_deeper_than_markdown_has_them():
@@ -663,7 +718,7 @@ def test_hostile_text_in_every_field_makes_no_page_do_anything(text: str):
             tags.feed(render(cell["source"]))
             outline += sorted(tag for tag in tags.found if tag in ("h1", "h2", "h3", "h4", "h5", "h6"))
             assert tags.found <= HARMLESS | OURS
-    assert outline == ["h1", "h2", "h3", "h2"]
+    assert outline == ["h1", "h2", "h3", "h3", "h2"]
 
 
 def hostile_run(text: str) -> list[Event]:
@@ -676,6 +731,9 @@ def hostile_run(text: str) -> list[Event]:
         agent_started("0.1", "0", text, in_step=1, schema=text, tools=(text,), isolation=text),
         *step(1, text, agent="0.1"),
         agent_finished("0.1", text),
+        *state(
+            1, text, agents=(text,), attempts=1, next=text, result=text, problems=(text,), loaded=(Loaded(text, 1),)
+        ),
         agent_finished("0", text),
     ]
 

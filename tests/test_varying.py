@@ -284,6 +284,8 @@ def test_a_look_says_nothing_of_what_is_odd_in_a_cell() -> None:
         ("if a:\n    b = 1\nb", {"a", "b"}),
         ("x = 1\nprint(x)", {"print"}),
         ("%time f(x", set()),
+        ("%matplotlib inline\nx = 1\nprint(x, y)", {"print", "y"}),
+        ("files = !ls\nlen(files)", {"len"}),
     ],
 )
 def test_what_a_cell_reads_before_it_makes_it(source: str, read: set[str]) -> None:

@@ -35,10 +35,12 @@ from tests.sample_run import (
     run_finished,
     run_started,
     shown,
+    state,
     step,
     stream,
     tree_of,
     whole_run,
+    workflow_run,
 )
 
 
@@ -91,6 +93,34 @@ agent 0: How many lines?
 
 def test_a_run_as_text_without_what_changes_from_run_to_run():
     assert as_text(tree_of(whole_run()), times=False) == WHOLE_TEXT
+
+
+STATES = """\
+    state draft · str, 1 char: 'x' → check
+        agent 0.1: Draft 0.1
+    state check · 2 attempts · by value 630 tokens in (draft 300, draft 310), 40 out · dict, 2 items → draft
+    state draft, visit 2 · str, 1 char: 'x' → print
+        agent 0.2: Draft 0.2
+        agent 0.4: Draft 0.4
+    agent 0.3: Draft 0.3
+    state print · ValueError: no <b>paper</b>"""
+
+
+def test_states_of_a_workflow_stand_below_the_step_with_the_agents_that_they_asked():
+    text = as_text(tree_of(workflow_run()), times=False)
+
+    lines = [line.split(" · final")[0] for line in text.split("\n")]
+    assert "\n".join(line for line in lines if line.lstrip().startswith(("state ", "agent 0."))) == STATES
+    assert "state print · ValueError: no &lt;b&gt;paper&lt;/b&gt;" in as_html(tree_of(workflow_run()))
+
+
+def test_of_a_workflow_of_many_states_the_first_are_shown_and_the_others_counted():
+    began, *_, ended = step(1, fenced("x"), "x")
+    many = [event for number in range(1, 31) for event in state(number, f"s{number}", attempts=1, next="s")]
+
+    text = as_text(tree_of([agent_started(), began, *many, ended]), times=False)
+
+    assert ("state s24 " in text, "state s25 " in text, "… 6 more states" in text) == (True, False, True)
 
 
 def test_a_run_as_text_has_its_id_and_its_times():

@@ -35,6 +35,7 @@ from rlm_kernel.errors import (
 )
 from rlm_kernel.lm.scripted import ScriptedModel
 from rlm_kernel.store import Store
+from rlm_kernel.trace.loading import Trace, load_trace
 from rlm_kernel.workflow import (
     Checkpoint,
     Flow,
@@ -46,7 +47,7 @@ from rlm_kernel.workflow import (
     by_value,
     says,
 )
-from tests.kernel_process import block
+from tests.kernel_process import block, kernel_process
 
 
 class Review(Enum):
@@ -1094,6 +1095,226 @@ def test_what_a_sub_agent_is_asked_names_the_large_and_fills_in_the_small(
     assert "For us: list `context['contract']` in French, 3 of them, as {\\\"a\\\": 1} or {other}." in text
     assert "An earlier answer was not accepted: <lambda> says no to this list" in text
     assert "xxxxxxxxxx" * 50 not in text
+
+
+# In the trace
+
+
+def traced(folder: Path) -> Trace:
+    """The trace of the one run there, which its notebook and its journal agree on."""
+    (path,) = (folder / ".rlm" / "runs").glob("*.ipynb")
+    notebook, journal = load_trace(path), load_trace(path.with_suffix(".jsonl"))
+    assert [event for _, event in notebook.tree.log] == [event for _, event in journal.tree.log]
+    return notebook
+
+
+FOUR = """\
+from tests.test_workflow import REVIEW
+from rlm_kernel.workflow import by_value
+from rlm_kernel.workflow import asks
+law, money = asks("Which of {conflicts}?", schema=list[str]), by_value(lambda text: "none", "Cost? {conflicts}")
+others = {"risks": {"law": law, "money": money}, "report": lambda task, store: 7}
+review = REVIEW.replaced(others, retries={"report": 1})
+try:
+    review.run({"contract": "1. Pay."}, goal="us")
+except Exception as error:
+    FINAL(str(error))
+"""
+
+
+def test_a_run_records_each_state_with_its_agents_its_attempts_its_result_and_what_followed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sub = {**{id: SUB_AGENTS[id] for id in ("0.1", "0.2", "0.3", "0.4")}, "0.5": ["FINAL(['2'])"]}
+
+    answer = in_a_run(monkeypatch, tmp_path, FOUR, sub)
+
+    root = traced(tmp_path).root
+    ends = [state.end for state in root.states]
+    assert [(state.name, state.visit, state.step) for state in root.states] == [
+        ("clauses", 1, 1),
+        ("conflicts", 1, 1),
+        ("clauses", 2, 1),
+        ("conflicts", 2, 1),
+        ("risks", 1, 1),
+        ("report", 1, 1),
+    ]
+    assert [(end.attempts, end.next) for end in ends if end is not None] == [
+        (1, "conflicts"),
+        (1, "clauses"),
+        (1, "conflicts"),
+        (1, "risks"),
+        (1, "report"),
+        (2, None),
+    ]
+    assert [child.in_state for child in root.children] == [1, 2, 3, 4, 5]
+    assert root.states[4].workers == ("law", "money")
+    assert ends[4] is not None
+    assert (ends[4].result, ends[4].loaded[0].key, ends[4].typed_tokens) == (
+        "dict, 2 items: {'law': ['2'], 'money': 'none'}",
+        "conflicts",
+        1,
+    )
+    assert ends[5] is not None
+    assert (ends[5].error is not None and "SchemaMismatch" in ends[5].error, len(ends[5].problems)) == (True, 1)
+    assert answer.startswith("state report, after 2 attempts")
+
+
+def test_a_trace_with_states_replays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sub = {**{id: SUB_AGENTS[id] for id in ("0.1", "0.2", "0.3", "0.4")}, "0.5": ["FINAL(['2'])"]}
+    answer = in_a_run(monkeypatch, tmp_path, FOUR, sub)
+
+    again = rlm_kernel.replay(traced(tmp_path))
+
+    assert (again.answer, again.notes) == (answer, ())
+
+
+def test_workflows_side_by_side_keep_their_agents_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cell = (
+        "import asyncio\nfrom rlm_kernel.workflow import *\n"
+        "def one(name):\n"
+        "    flow = Flow({name: [name + '2'], name + '2': []}, start=name)\n"
+        "    return Orchestrator(flow, {name: asks(name), name + '2': asks(name + '2')}).arun()\n"
+        "done = await asyncio.gather(one('a'), one('b'))\nllm_query('outside')\nFINAL([each.value for each in done])"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = ScriptedModel([{"when": "Go.", "reply": block(cell)}] + [{"reply": block("FINAL(1)")}] * 5)
+    monkeypatch.setattr("rlm_kernel.headless.resolve", lambda name, **_: model)
+
+    rlm_kernel.run("Go.", model="scripted:any")
+
+    root = traced(tmp_path).root
+    names = {state.number: state.name for state in root.states}
+    asked = sorted((child.question, names.get(child.in_state)) for child in root.children)
+    assert asked == [("a", "a"), ("a2", "a2"), ("b", "b"), ("b2", "b2"), ("outside", None)]
+
+
+def test_completions_of_a_state_belong_to_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cell = (
+        "from rlm_kernel.workflow import *\nflow = Flow({'one': ['two'], 'two': []}, start='one')\n"
+        "both = {'a': asks('a'), 'b': asks('b')}\n"
+        "FINAL(Orchestrator(flow, {'one': lambda task, store: 0, 'two': both}).run().value)"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = ScriptedModel([block(cell)], completions=["x", "x"])
+    monkeypatch.setattr("rlm_kernel.headless.resolve", lambda name, **_: model)
+
+    rlm_kernel.run("Go.", model="scripted:any", max_depth=0)
+
+    assert [call.in_state for call in traced(tmp_path).root.all_calls] == [2, 2]
+
+
+KILLED_IN_A_RUN = """
+import os, signal, sys
+import rlm_kernel
+from rlm_kernel.lm.scripted import ScriptedModel
+import rlm_kernel.headless
+
+cell = '''
+import os, signal
+from rlm_kernel.workflow import *
+def over(record):
+    if record.state == KILLED:
+        os.kill(os.getpid(), signal.SIGKILL)
+flow = Flow({"a": ["b"], "b": ["c"], "c": []}, start="a")
+agents = {"a": asks("a"), "b": asks("b"), "c": asks("c, after {b}")}
+FINAL(Orchestrator(flow, agents, on_state=over).run(checkpoint="saved.json", resume=True).path)
+'''.replace("KILLED", repr(sys.argv[1]))
+model = ScriptedModel([{"when": "Go.", "reply": "```repl\\n" + cell + "```"}] + ["```repl\\nFINAL([1])\\n```"] * 3)
+rlm_kernel.headless.resolve = lambda name, **_: model
+print(rlm_kernel.run("Go.", model="scripted:any").answer)
+"""
+
+
+def test_a_run_killed_between_two_states_leaves_them_in_its_trace_and_the_next_run_does_the_rest(
+    tmp_path: Path,
+) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(Path(rlm_kernel.__file__).parents[1])}
+
+    def start(killed: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-c", KILLED_IN_A_RUN, killed]
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=60, env=environ, cwd=tmp_path)
+
+    first, second = start("b"), start("")
+
+    left, whole = (
+        load_trace(path)
+        for path in sorted((tmp_path / ".rlm" / "runs").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    )
+    assert (first.returncode, second.stdout) == (-signal.SIGKILL, "('a', 'b', 'c')\n"), second.stderr
+    assert left.complaint is None
+    assert [(state.name, state.end and state.end.next) for state in left.root.states] == [("a", "b"), ("b", "c")]
+    assert [(state.name, state.end and state.end.result) for state in whole.root.states] == [("c", "list, 1 item: [1]")]
+
+
+PERSONS = (
+    "from rlm_kernel.workflow import *\n"
+    "flow = Flow({'plain': ['asked'], 'asked': []}, start='plain')\n"
+    "done = Orchestrator(flow, {'plain': lambda task, store: 'x', 'asked': asks('Which?')}).run()\n"
+    "llm_query('outside'), llm_query('more')\ndone.value"
+)
+
+
+@pytest.mark.kernel
+def test_in_a_persons_own_cell_the_states_and_all_its_questions_are_one_run(tmp_path: Path) -> None:
+    with kernel_process(tmp_path, RLM_LIVE="0") as kernel:
+        (tmp_path / "words.py").write_text(f"REPLIES = [dict(reply={block('FINAL(7)')!r}, times=None)]\n")
+        unrecorded = kernel.run(PERSONS.replace("asks('Which?')", "says(7)").replace("llm_query", "str"))
+        kernel.run("%config RLM.model = 'scripted:words.py'")
+        recorded = kernel.run(PERSONS)
+        root = traced(tmp_path).root
+        path = max((tmp_path / ".rlm" / "runs").glob("*.ipynb"))
+        cells = {cell["id"]: cell["source"] for cell in json.loads(path.read_text())["cells"]}
+        kernel.run(f"%reset -f\n%cd -q {tmp_path}")
+        replayed = [kernel.run(cells[id]) for id in ("replay", "a0-person")]
+
+    assert (unrecorded.result, recorded.result, replayed[1].result) == ("7", "7", "7")
+    assert [(state.name, state.step, state.end.result) for state in root.states if state.end is not None] == [
+        ("plain", None, "str, 1 char: 'x'"),
+        ("asked", None, "int: 7"),
+    ]
+    assert [(child.question, child.in_state) for child in root.children] == [
+        ("Which?", 2),
+        ("outside", None),
+        ("more", None),
+    ]
+    assert [id for id in cells if id.endswith("agent") or "state" in id or id == "a0-person"] == [
+        "a0-agent",
+        "a0-person",
+        "a0-state1",
+        "a0-state2",
+        "a0-1-agent",
+        "a0-2-agent",
+        "a0-3-agent",
+    ]
+
+
+TAKES = (
+    "from rlm_kernel.workflow import *\n"
+    "flow = Flow({'found': ['told'], 'told': []}, start='found')\n"
+    "by_name = {'found': asks('Look.', reads=['text']), 'told': asks('Tell {found}.')}\n"
+    "done = Orchestrator(flow, by_name).run(context)"
+)
+
+
+@pytest.mark.kernel
+def test_of_what_a_persons_workflow_handed_on_by_name_the_sizes_are_in_the_record(tmp_path: Path) -> None:
+    replies = [block("FINAL([context.text] * 2)"), block("len(context.found)"), block("FINAL(len(context.found))")]
+    (tmp_path / "words.py").write_text(f"REPLIES = {replies!r}\n")
+    with kernel_process(tmp_path, RLM_LIVE="0") as kernel:
+        first = kernel.run("context.text = 'clause ' * 200\nREAD('text', chars=(0, 6))")
+        kernel.run("%config RLM.model = 'scripted:words.py'")
+        ran = kernel.run(TAKES)
+        trace = traced(tmp_path)
+
+    assert (first.result, ran.status) == ("clause", "ok")
+    assert [(each.how, each.key, each.size) for each in trace.root.used] == [
+        ("write", "found", 703),
+        ("write", "told", 1),
+    ]
+    assert [
+        (child.id, used.key, used.size) for child in trace.root.children for step in child.steps for used in step.used
+    ] == [("0.1", "text", 350), ("0.2", "found", None), ("0.2", "found", None)]
 
 
 def test_outside_the_kernel_asks_says_what_is_missing() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 from rlm_kernel.cli.command import OK, Command
 from rlm_kernel.cli.traces import HELP, load, put, write
 from rlm_kernel.trace import words
-from rlm_kernel.trace.alignment import Alignment, Parting, align
+from rlm_kernel.trace.alignment import Alignment, align
 from rlm_kernel.trace.cells import readable
 from rlm_kernel.trace.comparing import unified
 from rlm_kernel.trace.loading import Trace
 from rlm_kernel.trace.nodes import Step, Totals
+from rlm_kernel.trace.partings import Parting
 from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.views.terminal import Line, in_columns
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import secrets
 import sys
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from rlm_kernel.cli.command import OK, Command
 from rlm_kernel.cli.traces import HELP, load, write
 from rlm_kernel.errors import UsageError
 from rlm_kernel.trace.exporters import FORMATS, export, format_of
+from rlm_kernel.trace.file import copy_contexts, put
 from rlm_kernel.trace.loading import Trace
+from rlm_kernel.trace.views.terminal import on_screen
 
 STDOUT = "-"
 
@@ -48,6 +49,9 @@ class Export(Command):
             raise UsageError(f"{path} is the trace itself: give another name")
         _replace(path, export(trace.tree, to))
         print(path)
+        if FORMATS[to].whole and trace.path is not None:
+            for said in copy_contexts(trace.tree, trace.path.parent, path.absolute().parent):
+                print(f"jupyter rlm export: {on_screen(said)}", file=sys.stderr)
         if trace.complaint is not None:
             print(f"jupyter rlm export: {path} has what there is of it", file=sys.stderr)
         return OK
@@ -71,12 +75,7 @@ def _named_after(trace: Trace, suffix: str) -> Path:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(text.encode("utf-8"))
-        temporary.replace(path)
+        put(path, text.encode("utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}): give another place with -o") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Import(Command):
             try:
                 for notebook, run in _places(log, folder, taken):
                     file.write(run.tree, notebook)
+                    for said in file.copy_contexts(run.tree, log.expanduser().parent, folder):
+                        run = replace(run, complaint="; ".join(filter(None, [run.complaint, said])))
                     taken.add(notebook)
                     written.append(_told(log, notebook, run))
                     if not self.options.json:
@@ -71,11 +74,10 @@ def _places(log: Path, folder: Path, taken: set[Path]) -> list[tuple[Path, Impor
 
 def _told(log: Path, notebook: Path, run: Imported) -> dict[str, Any]:
     totals = run.tree.totals()
-    origin = run.tree.run.origin if run.tree.run is not None else {}
     return {
         "log": str(log),
         "notebook": str(notebook),
-        "tool": origin.get("tool"),
+        "tool": run.tool,
         "agents": len(run.tree.agents),
         "steps": totals.steps,
         "lost": list(run.lost),
@@ -85,9 +87,8 @@ def _told(log: Path, notebook: Path, run: Imported) -> dict[str, Any]:
 
 def _print(notebook: Path, run: Imported) -> None:
     totals = run.tree.totals()
-    tool = run.tree.run.origin["tool"] if run.tree.run is not None else words.UNKNOWN
     sizes = f"{words.count(len(run.tree.agents), 'agent')}, {words.count(totals.steps, 'step')}"
-    print(f"{plain(str(notebook))}  {tool}, {sizes}, {words.ending(run.tree)}")
+    print(f"{plain(str(notebook))}  {one_line(run.tool, 60)}, {sizes}, {words.ending(run.tree)}")
     if run.complaint is not None:
         print(f"  incomplete: {one_line(run.complaint, 600)}")
     if run.lost:

@@ -32,6 +32,7 @@ _LIMITS = {
     "max-tokens": "tokens of the whole run",
     "max-cost-usd": "US dollars of the whole run",
     "max-seconds": "seconds of the whole run",
+    "max-read-tokens": "tokens of data that an agent may see",
 }
 
 

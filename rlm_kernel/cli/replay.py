@@ -13,6 +13,7 @@ from rlm_kernel.cli import outcomes, traces
 from rlm_kernel.cli.command import OK, Command
 from rlm_kernel.cli.kernels import Kernel, quoted
 from rlm_kernel.errors import UsageError
+from rlm_kernel.rerun.named import RUN
 from rlm_kernel.trace.views import as_text
 
 _FORK = re.compile(r"([0-9]+(?:\.[0-9]+)*):([0-9]+)")
@@ -47,10 +48,10 @@ class Replay(Command):
 
     def work(self) -> int:
         options = self.options
-        path = traces.find(options.trace)
         if options.show:
             traces.write([as_text(traces.load(options.trace, self.command).tree), "\n"])
             return OK
+        path = traces.find(options.trace, RUN)
         outcomes.check_output(options.output)
         for each in options.context:
             if not Path(each).expanduser().exists():
@@ -61,7 +62,7 @@ class Replay(Command):
             raise UsageError("a replay asks no model: a model, limits and --question go with --fork AGENT:STEP")
         words = [quoted(str(path)), "--all", *self._context()]
         words += ["--strict"] if options.strict else []
-        words += ["--rerun"] if options.rerun == "yes" else []
+        words += ["--rerun", options.rerun]
         words += ["-o", quoted(str(options.output))] if options.output is not None else []
         # Without a model, so that nothing is loaded that could ask one.
         with Kernel(options.kernel, RLM_MODEL="", RLM_MODELS="") as kernel:

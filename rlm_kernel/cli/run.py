@@ -25,7 +25,7 @@ class Run(Command):
         parser.add_argument(
             "--resume",
             metavar="RUN",
-            help="go on with a run that broke off: its id or journal, or `last`; what was replied is not asked again",
+            help="go on with a broken-off run: its id or its beginning, its journal, or `last`; no reply is paid twice",
         )
         parser.add_argument("--rerun", choices=("yes", "no"), help="run cells with %%rlm no-rerun again, when resuming")
         parser.add_argument(

@@ -4,81 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rlm_kernel.errors import TraceError, UsageError
+from rlm_kernel.rerun import named
 from rlm_kernel.settings import RLM
 from rlm_kernel.trace import words
 from rlm_kernel.trace.loading import Trace, load_trace
 from rlm_kernel.trace.views.terminal import Line, on_screen, painted
 
-LAST = "last"
-SUFFIXES = (".jsonl", ".ipynb")
-"""Of a trace; the journal is the source of truth, so it is taken where both are there."""
-HELP = "a journal or trace notebook, the id of a run in the folder of traces or its beginning, or `last`"
-_MOST_NAMED = 5
+HELP = "a journal, trace notebook or folder of one; a run's id or its beginning; or `last`"
 
 
-def find(text: str, folder: Path | None = None) -> Path:
-    """
-    The file that `text` names: a file, a run in `folder` (None: that of the settings) by its id or the beginning of
-    one, or `last`, the run that was written to last. Raises UsageError, which names what is near.
-    """
-    path = Path(text).expanduser()
-    try:
-        if path.is_file():
-            return path
-        is_folder = path.is_dir()
-    except (OSError, ValueError):  # a name that no file can have
-        is_folder = False
-    if os.sep in text or path.suffix in SUFFIXES:
-        if is_folder:
-            raise UsageError(f"{text} is a folder: name a trace in it")
-        names = [file.name for file in _listed(path.parent)]
-        raise UsageError(f"there is no file {text}{_near(path.name, names)}")
-    folder = RLM.load().trace_path if folder is None else folder
-    runs = _files(folder)
-    if not runs:
-        raise UsageError(f"there is no file {text}, and no trace in {folder}: name a file, or set RLM_TRACE_DIR")
-    if text == LAST:
-        return max(runs.values(), key=lambda found: (found.stat().st_mtime, found.name))
-    if text in runs:
-        return runs[text]
-    begins = sorted(run for run in runs if text and run.startswith(text))
-    if len(begins) == 1:
-        return runs[begins[0]]
-    if begins:
-        more = f" and {len(begins) - _MOST_NAMED:,} more" if len(begins) > _MOST_NAMED else ""
-        raise UsageError(f"{text} is the beginning of {', '.join(begins[-_MOST_NAMED:])}{more}: write more of the id")
-    raise UsageError(
-        f"there is no file and no run {text} in {folder}{_near(text, list(runs)) or f'; the newest is {max(runs)}'}"
-    )
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """The traces of a folder by their runs. A part of a trace, named after it, is none."""
-    found: dict[str, Path] = {}
-    files = _listed(folder)
-    for suffix in SUFFIXES:
-        for file in files:
-            if file.suffix == suffix:
-                found.setdefault(file.stem, file)
-    return {run: file for run, file in found.items() if not any(run.startswith(f"{other}.") for other in found)}
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        files = sorted(folder.iterdir(), key=lambda file: file.name)
-        return [file for file in files if file.suffix in SUFFIXES and file.name[0] != "." and file.is_file()]
-    except (OSError, ValueError):
-        return []
-
-
-def _near(text: str, names: list[str]) -> str:
-    near = get_close_matches(text, names, n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+def find(text: str, suffixes: Sequence[str] = named.READ) -> Path:
+    """The file that `text` names, with the folder of traces that is set. Raises UsageError."""
+    return named.find(text, RLM.load().trace_path, suffixes)
 
 
 def load(text: str, command: str) -> Trace:

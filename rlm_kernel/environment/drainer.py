@@ -24,6 +24,8 @@ class Drainer:
 
     def __init__(self) -> None:
         self._sinks: weakref.WeakSet[Drained] = weakref.WeakSet()
+        self._kept: set[Drained] = set()
+        """Of those, what nobody else may hold any more, and something may still come."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -34,6 +36,16 @@ class Drainer:
                 self._thread = threading.Thread(target=self._run, name="rlm-output", daemon=True)
                 # In no context: it would inherit that of the cell that is watched first, and keep it alive.
                 contextvars.Context().run(self._thread.start)
+
+    def keep(self, sink: Drained) -> None:
+        """Until `let_go`, whoever else has it or not."""
+        with self._lock:
+            self._kept.add(sink)
+        self.watch(sink)
+
+    def let_go(self, sink: Drained) -> None:
+        with self._lock:
+            self._kept.discard(sink)
 
     def _run(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 
+from rlm_kernel.environment.descriptors import descriptors
 from rlm_kernel.environment.routing import RENDER, captured, own_streams, plain
 from rlm_kernel.environment.sink import Sink
 from rlm_kernel.environment.tracebacks import cell_filename, describe_error
@@ -81,6 +82,7 @@ async def execute(
     render_token = RENDER.set(render)
     cells.running += 1
     try:
+        descriptors.lend(sink)
         with own_streams(), captured(sink):
             try:
                 await _run(source, filename, namespace, shell, sink, stopped)
@@ -107,7 +109,7 @@ async def execute(
         cells.running -= 1
         RENDER.reset(render_token)
         outputs, dropped = sink.finish()
-    result = CellResult(outputs, time.monotonic() - started, error, final, dropped)
+    result = CellResult(outputs, time.monotonic() - started, error, final, dropped, tuple(sink.notes))
     if interrupted:
         raise CellInterrupted(result)
     return result

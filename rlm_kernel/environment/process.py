@@ -119,7 +119,7 @@ def _guard_input() -> None:
     builtins.input = guarded
 
 
-class _Instead:
+class Instead:
     """Stands for a function written in C: in a class it is no method, and it is pickled by its name."""
 
     def __init__(self, module: Any, name: str, function: Callable[..., Any]) -> None:
@@ -156,7 +156,7 @@ def _refuse_apart(name: str, why: str, refused: Callable[[], bool]) -> None:
             raise RuntimeError(why)
         return original(*args, **kwargs)
 
-    _Instead(os, name, guarded)
+    Instead(os, name, guarded)
 
 
 def _called_from_a_cell() -> bool:
@@ -182,7 +182,7 @@ def _slice_sleep() -> None:
         while (left := until - time.monotonic()) > 0:
             original(min(left, SLEEP_SLICE_S))
 
-    _Instead(time, "sleep", sleep)
+    Instead(time, "sleep", sleep)
 
 
 def _parse_one_at_a_time() -> None:

@@ -4,7 +4,7 @@ Whose output is it? One context variable decides, for streams, displays, results
 `adopt` gives the living objects of a process (its `sys.stdout`, an IPython shell, its display publisher and hook)
 a mixin that asks `SINK` first, so whoever holds a reference to them keeps a good one; and the same code serves our
 kernel, a plain ipykernel and a shell in a script. Threads that a cell starts inherit its context, hence its sink.
-What a child process writes to the file descriptors themselves passes by here.
+What is written to the file descriptors themselves passes by here: see `descriptors`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from __future__ import annotations
 import contextvars
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
-from rlm_kernel.environment import process, sysnames
+from rlm_kernel.environment import children, process, sysnames
+from rlm_kernel.environment.descriptors import descriptors
+from rlm_kernel.environment.pipes import NAMES
+from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.shells import PUBLISHER, PersonsTrap, RoutedCompiler, RoutedEvents, RoutedMagics, page
 from rlm_kernel.environment.shells import RoutedShell as RoutedShell
 from rlm_kernel.environment.sink import SINK, Sink
 from rlm_kernel.environment.sysnames import own_streams as own_streams
 from rlm_kernel.environment.sysnames import routed
+from rlm_kernel.environment.wrapped import Wrapped
 
 # `print` looks up `write` on the stream at each call. As a property whose getter is ContextVar.get itself, the look-up
 # happens in C: it gives the writer of the running cell or, where none is set, the default, which is the argument of
@@ -77,7 +81,7 @@ class _RoutedStream:
     def flush(self) -> None:
         sink = SINK.get()
         if sink is not None:
-            sink.drain()
+            sink.sync()
         super().flush()  # type: ignore[misc]
 
     def close(self) -> None:
@@ -94,47 +98,6 @@ class RoutedStdout(_RoutedStream):
 
 class RoutedStderr(_RoutedStream):
     write = property(_STDERR.get, _RoutedStream._patch)
-
-
-class _Wrapped:
-    """A stream written in C cannot be adopted, so a script's own is wrapped for the time of a run."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> Any:
-        return self._stream.write(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    @property
-    def buffer(self) -> Any:
-        return self._stream.buffer if SINK.get() is None else _Bytes(self)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-class _Bytes:
-    """What `sys.stdout.buffer` is in a model's cell."""
-
-    def __init__(self, text: Any) -> None:
-        self._text = text
-
-    def write(self, data: Any) -> int:
-        self._text.write(bytes(data).decode("utf-8", "backslashreplace"))
-        return len(data)
-
-    def flush(self) -> None:
-        self._text.flush()
 
 
 class RoutedPublisher:
@@ -195,19 +158,21 @@ RENDER: ContextVar[Callable[[object], str] | None] = ContextVar("rlm_render", de
 class ShellFrontend:
     """The cell of the person in which a model's cell runs: output goes there, whichever thread brings it."""
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, redactor: Redactor) -> None:
+        self._redactor = redactor
         self._streams = dict(routed)
         self._publish = shell.display_pub.publish
         self._context = contextvars.copy_context()  # the person's, in which no sink is set
 
     def stream(self, name: str, text: str) -> None:
-        self._context.run(self._write, name, _sendable(text))
+        self._context.run(self._write, name, _sendable(self._redactor.text(text)))
 
     def _write(self, name: str, text: str) -> None:
         self._streams[name].write(text)
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any], transient: dict[str, Any], update: bool) -> None:
         data = {kind: _sendable(value) if isinstance(value, str) else value for kind, value in data.items()}
+        data = self._redactor.value(data)
         self._context.run(self._publish, data, metadata, transient=transient, update=update)
 
 
@@ -252,6 +217,7 @@ def install(shell: Any) -> None:
     shell.set_hook("show_in_pager", page, 0)
     routed["displayhook"] = shell.displayhook
     process.guard()
+    children.guard()
     _let_children_print()
     if SINK.get() is not None:
         return  # a run within a model's cell, which may have streams of its own
@@ -260,6 +226,9 @@ def install(shell: Any) -> None:
         try:
             adopt(stream, mixin)
         except TypeError:  # a stream of C
-            stream = _Wrapped(stream)
+            stream = Wrapped(stream)
             adopt(stream, mixin)
         routed[name] = stream
+    if all(getattr(routed[name], "watch_fd_thread", None) is not None for name in NAMES.values()):
+        redactor = Redactor()
+        descriptors.claim(lambda name, text: routed[name].write(_sendable(redactor.text(text))))

@@ -7,6 +7,7 @@ before a text reaches a model or a trace. This guards against accidents; code in
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -27,10 +28,16 @@ class Redactor:
         self._environ = environ
         self._known: dict[str, str] = {}
         self._secrets: list[tuple[str, str]] = []
+        self._seen: Mapping[Any, Any] = {}
         self._look()
 
     def _look(self) -> None:
         """Again each time: a cell may load more of them, from a file, and what it takes away stays a secret."""
+        # os.environ decodes itself at each look, which takes 0.03 ms; what it holds is compared undecoded.
+        held = getattr(self._environ, "_data", self._environ)
+        if held == self._seen:
+            return
+        self._seen = dict(held)
         found = {
             value: name
             for name, value in list(self._environ.items())
@@ -50,6 +57,11 @@ class Redactor:
                 text = text.replace(value, f"[{name}]")
         return text
 
+    def named_in(self, text: str) -> list[str]:
+        """The secrets that stand in a text, by their names; also as JSON writes them."""
+        self._look()
+        return sorted({name for value, name in self._secrets if value in text or json.dumps(value)[1:-1] in text})
+
     def result(self, result: CellResult) -> CellResult:
         self._look()
         if not self._secrets:
@@ -58,6 +70,11 @@ class Redactor:
         if error is not None:
             error = CellError(*(self._replaced(each) for each in (error.name, error.message, error.traceback)))
         return replace(result, outputs=self._value(result.outputs), error=error)
+
+    def value(self, value: Any) -> Any:
+        """Strings, however nested in dicts, lists and tuples."""
+        self._look()
+        return self._value(value) if self._secrets else value
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):

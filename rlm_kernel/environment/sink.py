@@ -4,26 +4,26 @@ What one cell puts out: in order, bounded, and shown while it runs.
 A cell that prints a million lines calls `write` two million times, so the writer of stdout is the `append` of a
 list, a C call that is atomic among threads and copies nothing. A daemon thread drains the lists of running cells
 every few milliseconds: it keeps text up to the bound, counts the rest, and hands what is kept on to the person.
+
+What comes through pipes (`ends`), from child processes say, the person sees as it comes. Among the outputs it stands,
+stdout before stderr, where the cell is known to have come to a point after it (`sync`): so a replay finds it there too.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from rlm_kernel.environment.bound import MAX_CHARS, Bound
 from rlm_kernel.environment.drainer import drainer
+from rlm_kernel.environment.pipes import NAMES, Inlets, flush
 from rlm_kernel.values import Final, Output
-
-MAX_CHARS = 10_000_000
-"""Characters of output that one cell may put into the trace and the frontend; the rest is counted."""
-
-TAIL_CHARS = 8_000
-"""Characters kept of the end of what went beyond the bound: a result is printed last."""
 
 FORWARD_EVERY_S = 0.1
 
@@ -47,18 +47,23 @@ class Sink:
 
     def __init__(self, frontend: Frontend | None = None, max_chars: int = MAX_CHARS) -> None:
         self._frontend = frontend
-        self._room = max_chars
+        self._bound = Bound(max_chars)
         self._outputs: list[Output] = []
         self._parts: list[str] = []
         self._name = "stdout"
-        self._dropped = 0
-        self._tail = ""
         self._display_ids: dict[str, list[Output]] = {}
         self._clear_next = False
         self._forwarded = 0
         self._forward_due = 0.0
         self._lock = threading.RLock()
         self._chunks: list[str] = []
+        self._inlets = Inlets()
+        self._past: dict[str, list[str]] = {name: [] for name in NAMES.values()}
+        """What came through them and is not among the outputs yet."""
+        self.releases: list[Callable[[], None]] = []
+        """Called once, before the outputs are handed over."""
+        self.notes: dict[str, None] = {}
+        """What there is to say of its output, in order."""
         self.finished = False
         self.final: Final | None = None
         """Set where FINAL was called in a shell that runs a cell within this one (`%%capture`)."""
@@ -78,11 +83,12 @@ class Sink:
         transient: dict[str, Any] | None = None,
         update: bool = False,
     ) -> None:
+        self._flush()
         output = {"output_type": "display_data", "data": data, "metadata": metadata or {}}
         display_id = (transient or {}).get("display_id")
         with self._lock:
-            self._close_stream()
-            if not self._fits(data):
+            self._end_stream()
+            if not self._bound.fits(data):
                 return
             known = self._display_ids.get(display_id, []) if display_id else []
             if update:
@@ -96,9 +102,10 @@ class Sink:
 
     def result(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """The value of the cell's last expression. The person gets it as a display: `Out[n]` is their own cell's."""
+        self._flush()
         with self._lock:
-            self._close_stream()
-            if not self._fits(data):
+            self._end_stream()
+            if not self._bound.fits(data):
                 return
             self._append(
                 {"output_type": "execute_result", "data": data, "metadata": metadata or {}, "execution_count": None}
@@ -107,18 +114,34 @@ class Sink:
 
     def error(self, name: str, message: str, traceback: str) -> None:
         """Not forwarded as an error: a client would take it for a failure of the person's cell (papermill does)."""
+        self._flush()
         with self._lock:
-            self._close_stream()
+            self._end_stream()
             self._append({"output_type": "error", "ename": name, "evalue": message, "traceback": traceback.split("\n")})
 
     def clear(self, wait: bool = False) -> None:
         """Clears this cell's outputs only; the person's cell around it keeps what it shows."""
+        self._flush()
         with self._lock:
-            self._close_stream()
+            self._end_stream()
             if wait:
                 self._clear_next = True
             else:
                 self._outputs.clear()
+
+    @contextmanager
+    def ends(self, wide: bool = False) -> Iterator[dict[str, int]]:
+        """Descriptors by the name of a stream, until its end: what is written there, or to a copy, is this cell's."""
+        with self._lock:
+            copies = self._inlets.ends(wide)
+            drainer.keep(self)
+            if self.finished:
+                self._inlets.close()
+        try:
+            yield copies
+        finally:
+            for copy in copies.values():
+                os.close(copy)
 
     def drain(self) -> None:
         """Take what was written to stdout since the last time; by the drainer, and before anything else is added."""
@@ -129,15 +152,25 @@ class Sink:
                 self._take("stdout", taken)
             elif self._parts and time.monotonic() >= self._forward_due:
                 self._forward()
+            if self._inlets:
+                self._look()
+
+    def sync(self) -> None:
+        """What came through pipes until now stands before all that comes from now on."""
+        self._flush()
+        with self._lock:
+            self._settle()
 
     def finish(self) -> tuple[tuple[Output, ...], int]:
         """The outputs in order and the count of characters that were dropped. Later writes go to the person only."""
+        while self.releases:
+            self.releases.pop()()
         with self._lock:
-            self.drain()
-            self._close_stream()
-            tail = self._tail[-TAIL_CHARS:]
-            dropped = max(0, self._dropped - len(tail))
-            if self._dropped:
+            self._inlets.close()
+            self._end_stream()
+            tail = self._bound.tail
+            dropped = max(0, self._bound.dropped - len(tail))
+            if self._bound.dropped:
                 self._name = "stdout"
                 self._parts.append(f"\n[... {dropped:,} characters of output are not kept ...]\n")
                 self._close_stream()
@@ -146,23 +179,16 @@ class Sink:
                 self._outputs.append({"output_type": "stream", "name": "stdout", "text": tail})
                 self._to_frontend("stream", "stdout", tail)
             self.finished = True
+            if not self._inlets:
+                drainer.let_go(self)
             return tuple(self._outputs), dropped
 
     def _take(self, name: str, texts: list[str]) -> None:
-        try:
-            size = sum(map(str.__len__, texts))
-        except TypeError:  # somebody wrote something else than text, straight to sys.stdout.write
-            texts = [str(text) for text in texts]
-            size = sum(map(len, texts))
-        if size > self._room:
-            texts = self._split(texts)
-        text = "".join(texts)
-        self._room -= len(text)
-        if self.finished:
-            if text:
-                self._to_frontend("stream", name, text)
-            return
+        text = self._bound.take(texts)
         if not text:
+            return
+        if self.finished:
+            self._to_frontend("stream", name, text)
             return
         if name != self._name:
             self._close_stream()
@@ -171,23 +197,18 @@ class Sink:
         if time.monotonic() >= self._forward_due:
             self._forward()
 
-    def _split(self, texts: list[str]) -> list[str]:
-        """What there is room for; the rest is dropped. No text is copied whole: it may be a gigabyte."""
-        room, kept = self._room, []
-        for at, text in enumerate(texts):
-            if room <= 0:
-                self._drop(texts[at:])
-                break
-            kept.append(text[:room])
-            if len(text) > room:
-                self._drop([text[max(room, len(text) - TAIL_CHARS) :]], count=len(text) - room)
-            room -= len(kept[-1])
-        return kept
-
-    def _drop(self, texts: list[str], count: int | None = None) -> None:
-        self._dropped += sum(map(len, texts)) if count is None else count
-        last = texts[-200:]  # printed text comes in small pieces; a tail of 200 of them is enough to see how it ended
-        self._tail = (self._tail + "".join(text[-TAIL_CHARS:] for text in last))[-TAIL_CHARS:]
+    def _look(self) -> None:
+        """Into the pipes."""
+        for name, came in self._inlets.read():
+            text = self._bound.take([came])
+            if not text:
+                continue
+            if not self.finished:
+                self._past[name].append(text)
+                self._forward()  # what was printed before it
+            self._to_frontend("stream", name, text)
+        if self.finished and not self._inlets:
+            drainer.let_go(self)
 
     def _forward(self) -> None:
         pending = self._parts[self._forwarded :]
@@ -204,6 +225,24 @@ class Sink:
         except Exception as error:  # closed, or replaced by the person: what is kept here is kept all the same
             self._frontend = None
             logging.getLogger(__name__).warning("output of a cell can no longer be shown: %r", error)
+
+    def _flush(self) -> None:
+        """Without the lock: it may wait until the pipes have been looked into."""
+        if self.releases:
+            flush()
+
+    def _settle(self) -> None:
+        self.drain()
+        for name, texts in self._past.items():
+            if texts:
+                self._close_stream()
+                self._append({"output_type": "stream", "name": name, "text": "".join(texts)})
+                texts.clear()
+
+    def _end_stream(self) -> None:
+        """Of whatever kind it is, and wherever it came from."""
+        self._settle()
+        self._close_stream()
 
     def _close_stream(self) -> None:
         """End the current run of stream text, so that what comes next stands after it."""
@@ -226,11 +265,3 @@ class Sink:
             last["text"] += output["text"]
         else:
             self._outputs.append(output)
-
-    def _fits(self, data: dict[str, Any]) -> bool:
-        size = sum(len(value) if isinstance(value, str) else len(json.dumps(value)) for value in data.values())
-        if size > self._room:
-            self._dropped += size
-            return False
-        self._room -= size
-        return True

@@ -129,12 +129,14 @@ class LiteLLMModel:
                 response = await self._litellm.acompletion(**self._arguments(request))
         choice = response.choices[0] if response.choices else None
         text = (choice.message.content if choice else None) or ""
-        cost = response._hidden_params.get("response_cost")
+        cost, told = response._hidden_params.get("response_cost"), getattr(response, "usage", None)
+        usage = self._usage(request, text, told, cost)
         return Reply(
             text=text,
-            usage=self._usage(request, text, getattr(response, "usage", None), cost),
+            usage=usage,
             model=response.model or self.name,
             finish_reason=(choice.finish_reason if choice else None) or "stop",
+            prompt_usd=self._prompt_usd(usage, told),
         )
 
     async def _ask_streamed(self, request: Request, on_text: Callable[[str], None] | None) -> Reply:
@@ -158,12 +160,14 @@ class LiteLLMModel:
                     if on_text is not None:
                         on_text(piece)
         text = "".join(pieces)
+        counted = self._usage(request, text, usage, None)
         return Reply(
             text=text,
-            usage=self._usage(request, text, usage, None),
+            usage=counted,
             model=model,
             finish_reason=finish_reason,
             first_token_s=first_token_s,
+            prompt_usd=self._prompt_usd(counted, usage),
         )
 
     async def _chunks(self, request: Request) -> AsyncGenerator[Any, None]:
@@ -188,7 +192,7 @@ class LiteLLMModel:
 
     def _usage(self, request: Request, text: str, told: Any, cost_usd: float | None) -> Usage:
         """The provider's numbers; where it gave none, counted by `lm.tokens`."""
-        if told is None or not (told.prompt_tokens or told.completion_tokens):
+        if not _tells(told):
             prompt, completion = tokens.count_messages(request.messages, self.name), tokens.count(text, self.name)
             cost_usd = None if self._price is None else self._price.most(prompt, completion)
             return Usage(prompt, completion, cost_usd=cost_usd)
@@ -200,6 +204,18 @@ class LiteLLMModel:
             cost_usd=cost_usd if cost_usd is not None else self._cost_usd(told),
         )
 
+    def _prompt_usd(self, usage: Usage, told: Any) -> float | None:
+        """Of what the call cost, the prompt's share by litellm's table, the cache in it (0.1 ms)."""
+        if usage.cost_usd is None or self._price is None:
+            return None
+        if not _tells(told):
+            return usage.prompt_tokens * self._price.prompt_usd
+        prompt_usd, completion_usd = self._litellm.cost_per_token(model=self.name, usage_object=told)
+        listed_usd = float(prompt_usd + completion_usd)
+        if not listed_usd:
+            return None if usage.cost_usd else 0.0
+        return usage.cost_usd * float(prompt_usd) / listed_usd
+
     def _cost_usd(self, told: Any) -> float | None:
         reported = getattr(told, "cost", None)  # OpenRouter says what it charged
         if isinstance(reported, int | float) and not isinstance(reported, bool):
@@ -208,6 +224,10 @@ class LiteLLMModel:
             return None
         response = self._litellm.ModelResponse(model=self.name, usage=told)
         return float(self._litellm.completion_cost(completion_response=response, model=self.name))
+
+
+def _tells(usage: Any) -> bool:
+    return usage is not None and bool(usage.prompt_tokens or usage.completion_tokens)
 
 
 @contextmanager

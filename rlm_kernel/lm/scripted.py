@@ -94,9 +94,12 @@ class ScriptedModel:
             for start in range(0, len(value), size):
                 on_text(value[start : start + size])
                 await asyncio.sleep(0)
+        usage, told = self._usage(request, value, cached, item.usage or {}), item.usage or {}
+        priced = None if "cost_usd" in told else self._price
         return Reply(
             text=value,
-            usage=self._usage(request, value, cached, item.usage or {}),
+            usage=usage,
+            prompt_usd=None if priced is None else usage.prompt_tokens * priced.prompt_usd,
             model=self.name,
             finish_reason=item.finish_reason,
             first_token_s=first_token_s,

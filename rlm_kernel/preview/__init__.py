@@ -10,10 +10,20 @@ from __future__ import annotations
 
 from rlm_kernel.preview.lines import one_line
 from rlm_kernel.preview.objects import describe
-from rlm_kernel.preview.outputs import observe
+from rlm_kernel.preview.outputs import observe, observe_within
 from rlm_kernel.preview.render import render
 from rlm_kernel.preview.sizes import tokens_of
 from rlm_kernel.preview.text import cut, estimate_tokens
 from rlm_kernel.preview.variables import variables
 
-__all__ = ["cut", "describe", "estimate_tokens", "observe", "one_line", "render", "tokens_of", "variables"]
+__all__ = [
+    "cut",
+    "describe",
+    "estimate_tokens",
+    "observe",
+    "observe_within",
+    "one_line",
+    "render",
+    "tokens_of",
+    "variables",
+]

@@ -11,13 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlm_kernel.preview.mime import error_text, output_text
-from rlm_kernel.preview.text import HEAD_SHARE, after_sequence, before_sequence, fit, join_cut, marker, plain
+from rlm_kernel.preview.text import (
+    BYTES_PER_TOKEN,
+    HEAD_SHARE,
+    after_sequence,
+    before_sequence,
+    estimate_tokens,
+    fit,
+    join_cut,
+    marker,
+    plain,
+)
 from rlm_kernel.values import CellError, Output
 
 NOTHING = "(the cell printed nothing; print what you want to see)"
 HINT = "keep long values in a variable and print slices of it"
 HINT_FROM = 400
 """Characters of limit, from which on the marker has room for the hint."""
+
+_TRIES = 8
+"""Of texts with more bytes to a character, each fits better than the one before."""
 
 _ROUNDS = 32
 """Pieces of colours alone that are read in vain before a head or tail is left short."""
@@ -56,6 +69,35 @@ def observe(
     head = _head(pieces[:gap], int(room * HEAD_SHARE), spare=True)
     tail = _tail(below, room - len(head.text), 0 if dropped_chars else head.taken)
     return join_cut(head.text, _notice(total - head.taken - tail.taken, total, limit), tail.text.removesuffix("\n"))
+
+
+def observe_within(
+    max_tokens: int | None,
+    outputs: Sequence[Output],
+    *,
+    error: CellError | None = None,
+    limit: int | None = 8_000,
+    dropped_chars: int = 0,
+) -> tuple[str, int]:
+    """
+    `observe`, in at most `max_tokens` too, and the tokens of data in it, as `estimate_tokens` has them.
+
+    With room for no more than the marker that says how much there was, that stands there and counts as nothing.
+    """
+    text = observe(outputs, error=error, limit=limit, dropped_chars=dropped_chars)
+    if text is NOTHING:
+        return text, 0
+    tokens = estimate_tokens(text)
+    if max_tokens is None or tokens <= max_tokens:
+        return text, tokens
+    room = BYTES_PER_TOKEN * max_tokens
+    for _ in range(_TRIES):
+        text = observe(outputs, error=error, limit=room, dropped_chars=dropped_chars)
+        tokens = estimate_tokens(text)
+        if tokens <= max_tokens:
+            return text, tokens
+        room = room * max_tokens // tokens
+    return observe(outputs, error=error, limit=0, dropped_chars=dropped_chars), 0
 
 
 def _notice(hidden: int, total: int, limit: int | None) -> str:

@@ -7,17 +7,22 @@ inside the cell that started them, as they did.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from rlm_kernel import preview
 from rlm_kernel.controller import RunCell
+from rlm_kernel.environment.execute import CellInterrupted
+from rlm_kernel.environment.sink import Sink
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import Diverged, SchemaMismatch, UsageError
 from rlm_kernel.limits import Limits, Policy
 from rlm_kernel.namespace import Caller
+from rlm_kernel.rerun.places import Places
 from rlm_kernel.runner import Runner
 from rlm_kernel.runner.agent import Agent
+from rlm_kernel.runner.cell import run_cell
 from rlm_kernel.runner.hands import MainHands
 from rlm_kernel.runner.recorded import Recorded
 from rlm_kernel.runner.recorded.differences import of_answer
@@ -25,13 +30,13 @@ from rlm_kernel.runner.scope import Scope
 from rlm_kernel.runner.spent import Told, spent_before
 from rlm_kernel.runner.steps import Steps
 from rlm_kernel.schema import Schema
-from rlm_kernel.trace.cells import cell_id, outputs, readable
+from rlm_kernel.trace.comparing import Difference
 from rlm_kernel.trace.events import CellFinished, Replied, of_reply
 from rlm_kernel.trace.loading import Trace
 from rlm_kernel.trace.nodes import Agent as RecordedAgent
 from rlm_kernel.trace.nodes import Step
 from rlm_kernel.trace.tree import Tree
-from rlm_kernel.values import CellResult, Final, Output, Usage
+from rlm_kernel.values import Final, Usage
 
 
 class Replay:
@@ -51,10 +56,7 @@ class Replay:
         self._begun = 0
         self.ran: set[int] = set()
         """The root's steps whose cells have run."""
-        self.shown: set[tuple[str, int]] = set()
-        """Cells of sub-agents that a notebook has shown in their place."""
-        self.takes_cells = False
-        """Whether cells that a person runs run here, where they are of the record."""
+        self.places = Places(self)
         self.answer: Final | None = None
         self.runner = Runner(
             lambda name: self.recorded.model(name, _nobody),
@@ -107,16 +109,15 @@ class Replay:
 
     async def all(self) -> Diverged | None:
         """
-        Every cell of the root, in order, up to the first that comes to something else; that is returned.
-
-        Raises UsageError where a person's own cell began it, which is for the notebook to run.
+        The person's own cell that began it, if one did, and every cell of the root, in order, up to the first that
+        comes to something else; that is returned. What the person's own puts out is not in the record.
         """
-        if self.trace.tree.run is not None and self.trace.tree.run.door == "cell":
-            raise UsageError("a person's own cell asked in this record: open its notebook and Run All")
         agent = self._begin(0)
         self.recorded.changes.insert_for_root = True
         try:
             await Steps(agent, MainHands(agent, None)).insert(None)
+            if self.trace.persons_cell is not None:
+                await self._persons(self.trace.persons_cell)
             for step in self.root.steps:
                 if step.source is not None:
                     await self.step(step.number)
@@ -125,6 +126,28 @@ class Replay:
         finally:
             agent.scope.close()
         return self.recorded.differences.diverged
+
+    async def _persons(self, source: str) -> None:
+        """Raises Diverged where it ends otherwise, or asks less."""
+        end, differences = self.root.end, self.recorded.differences
+        where = "the person's own cell"
+        if end is None or end.ending == "interrupted":
+            differences.note(f"{where} did not run again: it was stopped then")
+            return
+        try:
+            result = await run_cell(self.runner.agent, None, source, Sink())
+        except CellInterrupted:
+            raise MainHands(self.runner.agent, None).stopped() from None
+        if differences.diverged is not None:
+            raise differences.diverged  # its code has caught it
+        now = "error" if result.error is not None else "final"
+        if now != end.ending:
+            came = "it raised no error" if result.error is None else f"{result.error.name}: {result.error.message}"
+            recorded = "it raised an error" if result.error is None else "it raised no error"
+            raise differences.diverge(where, Difference("end", recorded, came))
+        asked = {*self.trace.agents, *_calls(self.root)} - {*self.tree.agents, *_calls(self.tree.agents[self.root.id])}
+        if asked:
+            raise differences.diverge(where, Difference("asking", f"it asked {_listed(asked)}", "it did not"))
 
     def _begin(self, number: int) -> Agent:
         """The root, as it stood before that step; 0 is a person's own cell."""
@@ -136,61 +159,9 @@ class Replay:
             agent.scope = Scope(agent.ledger)
         return agent
 
-    def begins_with(self, source: str) -> bool:
-        """Whether that is the person's own cell that asked, in a run that no `%%rlm` began."""
-        run = self.trace.tree.run
-        return (
-            self.takes_cells and run is not None and run.door == "cell" and source.strip() == self.root.question.strip()
-        )
-
     def person(self) -> Caller:
         """Who asks in that cell."""
         return self._begin(0)
-
-    def cell_of(self, source: str, id: str | None) -> int | None:
-        """The step whose cell a notebook runs, by the cell's id where the client tells it, else by its source."""
-        steps = [step for step in self.root.steps if step.source is not None and self.takes_cells]
-        for step in steps:
-            if id is not None and id == cell_id(self.root.id, f"s{step.number}"):
-                return step.number
-        same = [step.number for step in steps if self._is(self.root.id, step, source)]
-        return next((number for number in same if number not in self.ran), same[0] if same else None)
-
-    def cell_in_place(self, agent: str, source: str) -> list[Output] | None:
-        """
-        What a sub-agent's cell put out when it ran inside its caller's; None for one that has not run there.
-
-        Raises UsageError where it did not run yet.
-        """
-        for cell, result in self.recorded.changes.put_out.items():
-            if cell.agent == agent and cell.source.strip() == source.strip():
-                return outputs_of(result)
-        recorded = self.trace.agents.get(agent)
-        steps = [] if recorded is None else [step for step in recorded.steps if self._is(agent, step, source)]
-        if not steps:
-            return None
-        ran = self.tree.agents.get(agent)
-        came = {} if ran is None else {step.number: step for step in ran.steps if step.cell is not None}
-        here = [came[step.number] for step in steps if step.number in came]
-        if not here:
-            raise UsageError(
-                f"agent {agent} did not run yet: run the cell of {_caller(recorded)} first, which starts it"
-            )
-        found = next((step for step in here if (agent, step.number) not in self.shown), here[0])
-        self.shown.add((agent, found.number))
-        return self.outputs(agent, found)
-
-    def _is(self, agent: str, step: Step, source: str) -> bool:
-        known = step.source, self.recorded.changes.edited.get((agent, step.number))
-        return any(was is not None and readable(was).strip() == source.strip() for was in known)
-
-    def outputs(self, agent: str, step: Step) -> list[Output]:
-        """
-        Of a cell that has run. What came to the same is shown as it is recorded: addresses and their like change with
-        every run, and a notebook would with them.
-        """
-        as_recorded = (agent, step.number) in self.recorded.same
-        return outputs(self.trace.agents[agent].step(step.number) if as_recorded else step)
 
     def as_ran(self) -> Tree:
         """The record with the outputs that came now in the place of the recorded ones."""
@@ -242,14 +213,17 @@ def _as_refused(step: Step) -> Schema | None:
     return _Refused(error.message) if error is not None and error.name == "SchemaMismatch" else None
 
 
+def _calls(agent: RecordedAgent) -> Iterator[str]:
+    return (f"completion {call.number}" for call in agent.calls)
+
+
+def _listed(asked: set[str]) -> str:
+    found = sorted(name if name.startswith("completion") else f"agent {name}" for name in asked)
+    return ", ".join(found[:5]) + (f" and {len(found) - 5:,} more" if len(found) > 5 else "")
+
+
 def _nobody(name: str | None) -> NoReturn:
     raise AssertionError("a replay asks no model")
-
-
-def outputs_of(result: CellResult) -> list[Output]:
-    """Of a cell that is no step: as a notebook has those of one."""
-    event = CellFinished(agent="", step=0, outputs=result.outputs, seconds=result.seconds, error=result.error)
-    return outputs(Step(0, cell=event))
 
 
 def limits_of(trace: Trace) -> Limits:
@@ -257,9 +231,3 @@ def limits_of(trace: Trace) -> Limits:
     told = {} if trace.tree.run is None else trace.tree.run.limits
     known = {name: told[name] for name in Limits.__slots__ if name in told}
     return Limits(**known)  # type: ignore[arg-type]
-
-
-def _caller(agent: RecordedAgent | None) -> str:
-    if agent is None or agent.caller is None:
-        return "the agent above"
-    return f"agent {agent.caller}" + ("" if agent.in_step is None else f", step {agent.in_step}")

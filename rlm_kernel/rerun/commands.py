@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rlm_kernel import dialects, question
 from rlm_kernel.environment.republish import publish, show
 from rlm_kernel.environment.secrets import Redactor
-from rlm_kernel.errors import TraceError, UsageError
+from rlm_kernel.errors import UsageError
 from rlm_kernel.rerun import onward
 from rlm_kernel.rerun.again import Replay
+from rlm_kernel.rerun.named import RUN, find
 from rlm_kernel.rerun.needs import forget, prepare
+from rlm_kernel.rerun.opened import opened
 from rlm_kernel.runner.recorded import Recorded
 from rlm_kernel.runner.recorded.frontier import Fork
 from rlm_kernel.trace.cells import outputs
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 SETTINGS = ("model", "models", "max_steps", "max_depth", "max_calls", "max_tokens", "max_cost_usd", "max_seconds")
 """That a fork takes other than recorded."""
 _CONTENT = re.compile(r"[0-9a-f]{12}")
-LAST = "last"
-LOOKED_INTO = 200
-"""Notebooks of a folder that are looked into for the one that `%rlm replay` names."""
 
 
 class Words(argparse.ArgumentParser):
@@ -45,15 +43,16 @@ class Words(argparse.ArgumentParser):
         super().__init__(prog=f"%rlm {name}", add_help=False, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}; {' '.join(self.format_usage().split())}")
+        raise UsageError(f"{message}; {' '.join(self.format_usage().split())}")
 
     def of(self, line: str) -> argparse.Namespace:
         words = shlex.shlex(line, posix=True, punctuation_chars=False)
         words.whitespace_split, words.commenters, words.escape = True, "", ""
         try:
-            return self.parse_args(list(words))
+            split = list(words)
         except ValueError as error:
             raise UsageError(f"{self.prog}: {error}") from None
+        return self.parse_args(split)
 
 
 def _replay_words() -> Words:
@@ -61,7 +60,7 @@ def _replay_words() -> Words:
     words.add_argument("trace", nargs="?", default="")
     words.add_argument("--all", action="store_true")
     words.add_argument("--strict", action="store_true")
-    words.add_argument("--rerun", action="store_true")
+    words.add_argument("--rerun", nargs="?", choices=("yes", "no"), const="yes", default="no")
     words.add_argument("-c", "--context", action="append")
     words.add_argument("-o", "--output", type=Path)
     return words
@@ -69,7 +68,7 @@ def _replay_words() -> Words:
 
 async def replay(workspace: Workspace, line: str) -> None:
     """
-    %rlm replay [TRACE] [--all] [--strict] [--rerun] [-c EXPR|PATH] [-o FILE]
+    %rlm replay [TRACE] [--all] [--strict] [--rerun yes|no] [-c EXPR|PATH] [-o FILE]
 
     The cells of that trace, run in this notebook, run with their recorded replies. `--all` runs them here and now,
     and raises Diverged at the first that comes to something else; `-o` writes the notebook as it came.
@@ -77,17 +76,17 @@ async def replay(workspace: Workspace, line: str) -> None:
     options = _replay_words().of(line)
     if options.output is not None and not (options.all and may_replace(options.output)):
         raise UsageError(f"-o {options.output}: goes with --all, and writes over no file that is not a trace")
-    trace = load_trace(find(workspace, options.trace))
+    trace = load_trace(_path(workspace, options.trace))
     namespace = workspace.shell.user_ns
     if options.context:
         namespace["context"] = question.context_of(options.context, namespace)
-    made = Replay(trace, workspace.shell, namespace, strict=options.strict, rerun=options.rerun)
+    made = Replay(trace, workspace.shell, namespace, strict=options.strict, rerun=options.rerun == "yes")
     for said in prepare(trace, namespace):
         made.recorded.differences.note(said)
     forget(trace, namespace)
     workspace.replay = made
     workspace.last, workspace.last_run = made.runner, None
-    made.takes_cells = not options.all
+    made.places.taken = not options.all
     if options.all:
         await _replay_all(workspace, made, options.output)
     else:
@@ -108,9 +107,9 @@ async def _replay_all(workspace: Workspace, made: Replay, output: Path | None) -
         raise diverged from None
 
 
-def answered_from(workspace: Workspace, named: str, asked: str, schema: str | None) -> Recorded:
+def answered_from(workspace: Workspace, named: str, asked: str, schema: str | None, rerun: bool) -> Recorded:
     """For `%%rlm --replay`: the record whose replies the question of a person's own notebook is answered with."""
-    trace = load_trace(find(workspace, named))
+    trace = load_trace(_path(workspace, named))
     root = trace.root
     if root is None or not root.steps:
         raise UsageError(f"--replay {named}: no question that a cell with %%rlm asked is in this record")
@@ -123,7 +122,7 @@ def answered_from(workspace: Workspace, named: str, asked: str, schema: str | No
     said = prepare(trace, namespace)
     forget(trace, namespace)
     _tell(said)
-    return Recorded("replay", [trace])
+    return Recorded("replay", [trace], rerun=rerun)
 
 
 def _fork_words() -> Words:
@@ -150,7 +149,7 @@ async def fork(workspace: Workspace, line: str) -> object:
     options = _fork_words().of(line)
     number = options.step[-1]
     if not number.isdigit() or [word.lower() for word in options.step[:-1]] not in ([], ["step"]):
-        raise UsageError(f"%rlm fork {line}: write %rlm fork {options.agent} step 3")
+        raise UsageError(f"{' '.join(options.step)!r} is no step: write %rlm fork {options.agent} step 3")
     trace = _to_fork(workspace, options.trace)
     namespace = workspace.shell.user_ns
     if options.context:
@@ -173,7 +172,7 @@ async def fork(workspace: Workspace, line: str) -> object:
 def _to_fork(workspace: Workspace, named: str) -> Trace:
     """Read anew, so that what was edited and saved since counts."""
     if named:
-        return load_trace(find(workspace, named))
+        return load_trace(_path(workspace, named))
     if workspace.replay is not None and workspace.last is workspace.replay.runner:
         path = workspace.replay.trace.path
         return workspace.replay.trace if path is None else load_trace(path)
@@ -202,68 +201,12 @@ async def run_step(workspace: Workspace, number: int, source: str) -> None:
                 if (event.agent, event.step) == (replaying.root.id, number):
                     publish(workspace.shell, outputs(Step(number, cell=event)))
             raise
-    show(workspace.shell, replaying.outputs(replaying.root.id, step))
+    show(workspace.shell, replaying.places.outputs(replaying.root.id, step))
 
 
-def find(workspace: Workspace, named: str) -> Path:
-    """
-    The file of a trace: a path, a run's id, `last`, or the 12 digits by which a trace notebook names itself; with
-    nothing, the notebook that is open.
-    """
-    path = Path(named).expanduser()
-    if named and path.is_file():
-        return path
+def _path(workspace: Workspace, named: str) -> Path:
+    """Of what a person has named; with nothing, or the digits of a notebook's own name, the one that is open."""
     folder = workspace.settings.trace_path
-    if named == LAST:
-        newest = sorted(folder.glob("*.ipynb"), key=_age)
-        if not newest:
-            raise UsageError(f"there is no trace in {folder}: name a file")
-        return newest[0]
-    if named and not _CONTENT.fullmatch(named):
-        for suffix in (".ipynb", ".jsonl"):
-            if "/" not in named and (folder / f"{named}{suffix}").is_file():
-                return folder / f"{named}{suffix}"
-        raise UsageError(f"%rlm replay {named}: there is no such file, and no such run in {folder}")
-    found = next((path for path in _notebooks(folder) if _is(path, named)), None)
-    if found is not None:
-        _tell_of_copies(found, named)
-        return found
-    mend = "save the notebook and start its kernel in its folder, or name its file: %rlm replay NAME.ipynb"
-    raise UsageError(f"the notebook of this record is not found from {Path.cwd()}: {mend}")
-
-
-def _tell_of_copies(found: Path, named: str) -> None:
-    """Of two copies in a folder nobody but JupyterLab says which one is open."""
-    if os.environ.get("JPY_SESSION_NAME") or found.parent.absolute() != Path.cwd():
-        return
-    others = (path for path in sorted(Path.cwd().glob("*.ipynb"), key=_age)[:LOOKED_INTO] if path.name != found.name)
-    other = next((path for path in others if _is(path, named)), None)
-    if other is not None:
-        _tell([f"{found.name} and {other.name} hold the same record: taken is {found.name}, which was saved last"])
-
-
-def _notebooks(folder: Path) -> Iterator[Path]:
-    """Where the notebook that is being run may be: JupyterLab says so, other clients start kernels in its folder."""
-    if session := os.environ.get("JPY_SESSION_NAME"):
-        yield Path(session)
-        yield Path.cwd() / Path(session).name
-    here = sorted(Path.cwd().glob("*.ipynb"), key=_age)
-    yield from here[:LOOKED_INTO]
-    yield from sorted(folder.glob("*.ipynb"), key=_age)[:LOOKED_INTO]
-
-
-def _age(path: Path) -> float:
-    try:
-        return -path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _is(path: Path, content: str) -> bool:
-    try:
-        if not path.is_file() or content.encode() not in path.read_bytes():
-            return False
-        trace = load_trace(path)
-    except (OSError, TraceError):
-        return False
-    return not content or trace.content == content
+    if named and not (_CONTENT.fullmatch(named) and not Path(named).is_file()):
+        return find(named, folder, RUN)
+    return opened(folder, named)

@@ -7,6 +7,7 @@ import dis
 import importlib
 import importlib.util
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from rlm_kernel.trace.loading import Trace
 from rlm_kernel.trace.nodes import Agent
 from rlm_kernel.trace.varying import names_in
 
+_WITHIN = re.compile(r"%%agent[ \t]+(\S+)")
 _NOTHING: Any = object()
 _PUT = "_rlm_put_back"
 """The variable that holds, by name, what a record has put into a namespace, and the run that it is of."""
@@ -39,7 +41,7 @@ def prepare(trace: Trace, namespace: dict[str, Any], *, over: bool = False) -> l
     said: list[str] = []
     found = [] if trace.root is None else _to_put(trace.root, trace, namespace, over, said)
     missing = [*(wrong for _, _, wrong in found if wrong is not None), *_no_context(trace, namespace)]
-    missing += _packages(trace)
+    missing += [*_elsewhere(trace), *_packages(trace)]
     other = _other_python(trace)
     if missing:
         raise UsageError("this record cannot run again here: " + "; ".join([*missing, *other]))
@@ -61,13 +63,20 @@ def forget(trace: Trace, namespace: dict[str, Any]) -> list[str]:
     if root is None:
         return []
     given = {found.name for found in root.given} | {"context"}
-    assigned = {name for step in root.steps for name in _assigned(step.source or "")} - given
+    assigned = _assigned_in(trace) - given
     before = {name: namespace[name] for name in sorted(assigned | given) if name in namespace}
     for name in assigned:
         namespace.pop(name, None)
     namespace["_rlm_before"] = before
     taken = sorted(set(before) & assigned)
     return [f"{', '.join(taken)}: made anew by the cells; the old values are in _rlm_before"] if taken else []
+
+
+def _assigned_in(trace: Trace) -> set[str]:
+    """By the root's cells, and a person's own that began the record."""
+    steps = [] if trace.root is None else trace.root.steps
+    sources = [trace.persons_cell, *(step.source for step in steps)]
+    return {name for source in sources if source is not None for name in _assigned(source)}
 
 
 def _assigned(source: str) -> set[str]:
@@ -86,7 +95,7 @@ Found = tuple[str, object, str | None]
 def _to_put(root: Agent, trace: Trace, namespace: dict[str, Any], over: bool, said: list[str]) -> list[Found]:
     folder = None if trace.path is None else trace.path.absolute().parent
     put = namespace.get(_PUT, {})
-    assigned = {name for step in root.steps for name in _assigned(step.source or "")}
+    assigned = _assigned_in(trace)
     found: list[Found] = []
     for given in root.given:
         here = namespace.get(given.name, _NOTHING)
@@ -130,6 +139,14 @@ def _no_context(trace: Trace, namespace: dict[str, Any]) -> Iterator[str]:
         yield f"the context ({described}) is not in the record: put it into `context`, or name it with -c"
 
 
+def _elsewhere(trace: Trace) -> Iterator[str]:
+    if (within := _WITHIN.match(trace.persons_cell or "")) is not None:
+        yield (
+            f"it was asked by a cell in the namespace of agent {within[1]} of another run, which is not here: put that "
+            f"cell into a notebook of your own, without its line {within[0].strip()}"
+        )
+
+
 def _empty(value: object) -> bool:
     return value is _NOTHING or value is None or (isinstance(value, Store) and not len(value))
 
@@ -159,14 +176,16 @@ def _packages(trace: Trace) -> list[str]:
     failed = ("ModuleNotFoundError", "ImportError")
     missing: dict[str, str] = {}
     sources = [step.source for agent in trace for step in agent.steps if step.source is not None]
+    cells = [] if trace.persons_cell is None else [("the person's own cell", trace.persons_cell)]
     for agent in trace:
         for step in agent.steps:
-            if step.source is None or (step.cell and step.cell.error and step.cell.error.name in failed):
-                continue
-            for name in sorted(_imports(step.source)):
-                written = any(f"{name}.py" in source for source in sources)  # by a cell, to be imported
-                if not written and name not in sys.modules and not _findable(name):
-                    missing.setdefault(name, f"agent {agent.id}, step {step.number}")
+            if step.source is not None and not (step.cell and step.cell.error and step.cell.error.name in failed):
+                cells.append((f"agent {agent.id}, step {step.number}", step.source))
+    for where, cell in cells:
+        for name in sorted(_imports(cell)):
+            written = any(f"{name}.py" in source for source in sources)  # by a cell, to be imported
+            if not written and name not in sys.modules and not _findable(name):
+                missing.setdefault(name, where)
     return [f"the package {name} is not installed ({where} imports it)" for name, where in missing.items()]
 
 

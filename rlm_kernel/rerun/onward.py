@@ -13,6 +13,7 @@ from rlm_kernel.asking import ask
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.lm import resolve
+from rlm_kernel.rerun.named import JOURNAL, LAST, find
 from rlm_kernel.rerun.needs import forget, prepare
 from rlm_kernel.runner.recorded import NO_RERUN, Recorded
 from rlm_kernel.runner.recorded.frontier import Fork
@@ -79,10 +80,10 @@ async def resume(
     """
     A run that broke off, from its journal: what was replied is not asked again. The answer.
 
-    `named` is a run's id or its journal; with nothing or `last`, the newest that came to no answer.
+    `named` is a run as `find` takes it; with nothing or `last`, the newest that came to no answer.
     """
     settings = workspace.settings
-    path = _journal(settings.trace_path, named) if named not in ("", "last") else _newest(settings.trace_path)
+    path = _journal(settings.trace_path, named) if named not in ("", LAST) else _newest(settings.trace_path)
     if journal.is_written(path):
         raise UsageError(f"{path.stem} is still going on in another process: stop it there, or wait for its end")
     traces = list(_chain(load_trace(path)))
@@ -179,20 +180,14 @@ def _rerun(workspace: Workspace, trace: Trace, rerun: Rerun) -> bool:
 
 
 def _journal(folder: Path, named: str) -> Path:
-    path = Path(named).expanduser()
-    if path.suffix == ".ipynb" and path.is_file():
-        run = load_trace(path).run
-        for journal_path in (path.with_name(f"{run}.jsonl"), folder / f"{run}.jsonl"):
-            if journal_path.is_file():
-                return journal_path
-        raise UsageError(f"{named}: the journal of this run, {run}.jsonl, is neither beside it nor in {folder}")
-    if path.is_file():
+    path = find(named, folder, JOURNAL)
+    if path.suffix != ".ipynb":
         return path
-    path = folder / f"{named}.jsonl"
-    if not path.is_file():
-        known = ", ".join(each.stem for each in sorted(folder.glob("*.jsonl"), reverse=True)[:5]) or "none"
-        raise UsageError(f"there is no run {named} in {folder}; the newest there: {known}")
-    return path
+    run = load_trace(path).run
+    for journal_path in (path.with_name(f"{run}.jsonl"), folder / f"{run}.jsonl"):
+        if journal_path.is_file():
+            return journal_path
+    raise UsageError(f"{named}: the journal of this run, {run}.jsonl, is neither beside it nor in {folder}")
 
 
 def _newest(folder: Path) -> Path:

@@ -12,16 +12,18 @@ import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rlm_kernel import given
 from rlm_kernel.errors import UsageError
 from rlm_kernel.limits import Ledger, Limits
 from rlm_kernel.lm import LanguageModel, thread
-from rlm_kernel.namespace import LENT
-from rlm_kernel.queries import Isolation, Query
+from rlm_kernel.namespace import LENT, StateEnd
+from rlm_kernel.queries import OF_AGENT, Isolation, Query
+from rlm_kernel.runner import states
 from rlm_kernel.runner.briefing import list_variables
 from rlm_kernel.runner.completions import Completion, complete_all
+from rlm_kernel.runner.reading import write_down
 from rlm_kernel.runner.scope import Scope
 from rlm_kernel.runner.subagents import ask_all
 from rlm_kernel.schema import Schema
@@ -81,18 +83,22 @@ class Agent:
         """Where its cells run. With a process, `namespace` has only what it began with, and its `answer`."""
         self.scope = Scope(ledger)
         self.step: int | None = None
+        self.state: int | None = None
+        """Of a workflow in its cell, see `at`; None outside."""
+        self.state_name = ""
         self.sent: tuple[Message, ...] = ()
         """The conversation, as it went to the model and into the journal."""
         self.context_sha: str | None = None
         """`given.fingerprint` of what it was given."""
-        self.reading = ReadBudget()
-        """What it may read of named results into its window."""
+        self.reading = ReadBudget(limits.max_tokens_per_read, limits.max_read_tokens)
+        """What it may see of data."""
         self.context_name: str | None = None
         """What its caller called that."""
         self._calls = itertools.count(1)
         self._children = itertools.count(1)
+        self._states = itertools.count(1)
 
-    def at(self, step: int) -> Agent:
+    def at(self, step: int | None) -> Agent:
         """This agent as the cell of one step sees it: what the cell starts belongs to that step, however late."""
         caller = copy.copy(self)
         caller.step = step
@@ -119,6 +125,7 @@ class Agent:
 
     def start(self, queries: Sequence[Query]) -> concurrent.futures.Future[Results]:
         """Asks, and does not wait. Hand to `settled` what comes. Raises UsageError before anything is asked."""
+        write_down()
         recorded = self.runner.recorded
         if recorded is not None and not self.deepest and recorded.completes(self.id, self.step):
             bare = [replace(query, context=None) for query in queries]
@@ -151,7 +158,14 @@ class Agent:
         return list_variables(self.namespace) or "(no variables yet)"
 
     def remaining(self) -> Remaining:
-        return self.ledger.remaining(self.step or 0, self.limits, self.depth)
+        remaining = self.ledger.remaining(self.step or 0, self.limits, self.depth)
+        return replace(remaining, read_tokens=self.reading.left)
+
+    def begin_state(self, state: str, agents: tuple[str, ...], visit: int) -> Agent:
+        return states.begin(self, next(self._states), state, agents, visit)
+
+    def end_state(self, value: object, **told: Unpack[StateEnd]) -> None:
+        states.end(self, value, told)
 
     async def _complete(self, asked: list[Completion], step: int | None) -> Results:
         values, notes = await complete_all(self, step, asked) if asked else ([], [])
@@ -173,8 +187,8 @@ class Agent:
         return Completion(query.prompt, model, _schema(query), self._ledger_for(query))
 
     def _ledger_for(self, query: Query) -> Ledger:
-        """With the limits of this one question, below our own. Steps are counted by agent, and no ledger's affair."""
-        own: dict[str, Any] = {name: value for name, value in query.limits.items() if name != "max_steps"}
+        """With the limits of this one question, below our own."""
+        own: dict[str, Any] = {name: value for name, value in query.limits.items() if name not in OF_AGENT}
         return self.ledger.below(replace(Limits.none(), max_reply_tokens=self.limits.max_reply_tokens, **own))
 
     def _child(self, query: Query) -> Agent:
@@ -184,10 +198,10 @@ class Agent:
         model, schema = self.runner.model_at(self.depth + 1, query.model), _schema(query)
         context_sha = None if query.context is None else given.fingerprint(query.context, LOOKED_AT)
         id = self._next_child(query.prompt, context_sha)
-        steps: Any = query.limits.get("max_steps", self.runner.limits.max_steps)
+        own: dict[str, Any] = {name: value for name, value in query.limits.items() if name in OF_AGENT}
+        limits = replace(self.runner.limits, **own)
         if self.runner.recorded is not None:
-            steps = self.runner.recorded.max_steps(id, steps)
-        limits = replace(self.runner.limits, max_steps=steps)
+            limits = replace(limits, max_steps=self.runner.recorded.max_steps(id, limits.max_steps))
         child = Agent(
             self.runner,
             id,
@@ -200,7 +214,8 @@ class Agent:
             schema=schema,
         )
         child.context_sha = context_sha
-        child.context_name = _name_of(query.context, self.namespace)
+        called = _name_of(query.context, self.namespace)
+        child.context_name = None if called is None else self.runner.redactor.text(called)
         return child
 
 

@@ -12,16 +12,16 @@ from rlm_kernel import preview
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.limits import Limits
-from rlm_kernel.namespace import NOBODYS, Listing
+from rlm_kernel.namespace import LENT, NOBODYS, Listing
 from rlm_kernel.prompts import Briefing
-from rlm_kernel.queries import Query
+from rlm_kernel.queries import OF_AGENT, Query
 from rlm_kernel.schema import Schema
 from rlm_kernel.store import Store
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
 
-HIDDEN = frozenset({*NOBODYS, "context"})
+HIDDEN = frozenset({*LENT, *NOBODYS, "context"})
 """What is not told among the variables."""
 
 
@@ -54,7 +54,7 @@ def brief_sub_agent(agent: Agent, query: Query, redactor: Redactor) -> Briefing:
         None,
         agent.limits,
         depth=agent.depth,
-        own_limits={name: value for name, value in query.limits.items() if name != "max_steps"},
+        own_limits={name: value for name, value in query.limits.items() if name not in OF_AGENT},
         schema=None if agent.schema is None else redactor.text(agent.schema.told),
         tools=redactor.text("\n\n".join(_tool(name, tool) for name, tool in query.tools.items())) or None,
     )

@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
 
 
-async def run_cell(agent: Agent, step: int, source: str, sink: Sink) -> CellResult:
-    """The lent names are there, secrets are out of the result. Raises CellInterrupted."""
+async def run_cell(agent: Agent, step: int | None, source: str, sink: Sink) -> CellResult:
+    """
+    The lent names are there, secrets are out of the result. `step` is None for a person's own cell.
+
+    Raises CellInterrupted.
+    """
     lend(agent.namespace, agent.runner.lends)
     token = CALLER.set(agent.at(step))
-    watched = WITNESS.set(Watch(agent, step))
+    watch = Watch(agent, step)
+    watched = WITNESS.set(watch)
     # A sub-agent's cells run beside others; the root's are the person's own, as it were.
     alone: AbstractContextManager[object] = (
         nullcontext() if agent.caller is None else apart(agent.namespace, agent.lent)
@@ -45,12 +50,15 @@ async def run_cell(agent: Agent, step: int, source: str, sink: Sink) -> CellResu
         raise CellInterrupted(_finished(agent, stop.result)) from None
     finally:
         WITNESS.reset(watched)
+        watch.close()
         CALLER.reset(token)
     return _finished(agent, result)
 
 
-def label(agent: Agent, step: int) -> str:
+def label(agent: Agent, step: int | None) -> str:
     """What tracebacks call the cell."""
+    if step is None:
+        return "a person's own cell"
     return f"step {step}" if agent.caller is None else f"agent {agent.id}, step {step}"
 
 

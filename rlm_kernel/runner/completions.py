@@ -73,6 +73,7 @@ class _Call:
         return events.CallStarted(
             agent=self._agent.id,
             step=self._step,
+            state=self._agent.state,
             call=self._ordinal,
             prompt=self._messages[-1].content,
             model=self._asked.model.name,
@@ -105,7 +106,8 @@ class _Call:
 
     def _again(self, text: str, mismatch: SchemaMismatch) -> None:
         """The next try is a call of its own: it costs like any other."""
-        self._messages += (Message("assistant", text), Message("user", prompts.mismatch(str(mismatch))))
+        told, wrong = self._agent.runner.sendable(text), self._agent.runner.sendable(prompts.mismatch(str(mismatch)))
+        self._messages += (Message("assistant", told), Message("user", wrong))
         self._ordinal = self._next()
         self.ended = False
         self._agent.runner.recorder.record(self.intent())
@@ -118,7 +120,7 @@ class _Call:
             raise ModelError("the model's reply was empty", kind="empty")
         if reply.finish_reason == "length":
             self.note = f"note: the answer of llm_query {self._ordinal} was cut off by max_reply_tokens"
-        agent.runner.recorder.record(
+        agent.runner.record_reply(
             events.CallFinished(agent=agent.id, step=self._step, call=self._ordinal, **events.of_reply(reply))
         )
         self.ended = True
@@ -139,7 +141,7 @@ class _Call:
                     step=self._step,
                     call=self._ordinal,
                     kind=kind,
-                    message=str(error) or "stopped while waiting for the model",
+                    message=self._agent.runner.sendable(str(error)) or "stopped while waiting for the model",
                     attempts=error.attempts if isinstance(error, ModelError) else (),
                 )
             )

@@ -1,102 +1,100 @@
-"""Named results as agents use them: each use of a store in the record, and bounded text of a value for a window."""
+"""Named results as agents use them: each use of a store goes into the record."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from rlm_kernel import preview, window
+from rlm_kernel import preview, prompts
 from rlm_kernel.environment.within import repr_within
-from rlm_kernel.namespace import CALLER, Listing
-from rlm_kernel.store import WITNESS, set_glance, set_reader
+from rlm_kernel.store import WITNESS, Store, set_glance, set_reader
 from rlm_kernel.trace.events import Used
-from rlm_kernel.window import ReadBudget, Slice
+from rlm_kernel.window.reader import look, read_for_caller
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
 
 
 class Watch:
-    """Implements `store.Witness` for one cell of an agent."""
+    """
+    Implements `store.Witness` for one cell of an agent.
+
+    Uses are written down together, when the cell ends and before it asks somebody, so that they stand before what
+    follows from them and cost the cell next to nothing.
+    """
 
     def __init__(self, agent: Agent, step: int | None) -> None:
         self.who = agent.id
         self.step = step
-        self._agent = agent
+        self._runner = agent.runner
+        self._namespace = agent.namespace
         self._taken: set[str] = set()
+        self._pending: list[Used] = []
+        self._lock = threading.Lock()
+        self._over = False
 
     def wrote(self, store: int, key: str, value: object, replaced: bool) -> None:
-        described = self._agent.runner.redactor.text(preview.one_line(value, show=repr_within))
-        self._record("write", key, size=preview.tokens_of(value), description=described, replaced=replaced)
+        described = preview.one_line(value, show=repr_within)
+        self._runner.sized.add(key)
+        self._note("write", key, size=preview.tokens_of(value), description=described, replaced=replaced)
 
     def took(self, store: int, keys: tuple[str, ...]) -> None:
         """Once in a cell: a loop over a result is one use of it."""
         for key in keys:
             if key not in self._taken:
                 self._taken.add(key)
-                self._record("take", key)
+                self._note("take", key, size=self._size(key))
 
     def deleted(self, store: int, keys: tuple[str, ...]) -> None:
         for key in keys:
-            self._record("delete", key)
+            self._note("delete", key)
 
-    def read(self, key: str, tokens: int, size: int | None) -> None:
-        self._record("read", key, tokens=tokens, size=size)
+    def read(self, key: str, tokens: int, size: int) -> None:
+        self._note("read", key, tokens=tokens, size=size)
 
-    def _record(
-        self,
-        how: str,
-        key: str,
-        *,
-        tokens: int = 0,
-        size: int | None = None,
-        description: str = "",
-        replaced: bool = False,
-    ) -> None:
-        runner = self._agent.runner
-        runner.recorder.record(
-            Used(
-                agent=self._agent.id,
-                step=self.step,
-                how=how,
-                key=runner.sendable(key),
-                tokens=tokens,
-                size=size,
-                description=runner.sendable(description),
-                replaced=replaced,
-            )
-        )
+    def write_down(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, []
+            if pending:
+                texts = self._runner.redactor.value([text for used in pending for text in (used.key, used.description)])
+                said = [prompts.sendable(text) for text in texts]
+                pairs = zip(said[::2], said[1::2], strict=True)
+                self._runner.recorder.record(
+                    *(
+                        replace(used, key=key, description=text)
+                        for used, (key, text) in zip(pending, pairs, strict=True)
+                    )
+                )
 
+    def close(self) -> None:
+        """The cell is over; what a thread of it does later is written down at once."""
+        self._over = True
+        self.write_down()
 
-def _read(
-    store: int,
-    key: str,
-    value: object,
-    *,
-    max_tokens: int | None,
-    lines: Slice | None,
-    chars: Slice | None,
-    rows: Slice | None,
-) -> str:
-    """Of the agent whose cell asks, and counted against its budget; a person's own reads are bounded one by one."""
-    caller = CALLER.get()
-    budget = getattr(caller, "reading", None) or ReadBudget()
-    text = window.read(
-        key,
-        value,
-        budget,
-        max_tokens=max_tokens,
-        lines=lines,
-        chars=chars,
-        rows=rows,
-        show=repr_within,
-        count=preview.estimate_tokens,  # the same on every machine, as what a replay prints has to be
-    )
-    witness = WITNESS.get()
-    if isinstance(witness, Watch):
-        witness.read(key, text.tokens, text.whole_tokens)
-    return Listing(text.text)
+    def _size(self, key: str) -> int | None:
+        """Once in a run, of what was written before it; else the record has it from whoever wrote it."""
+        context = self._namespace.get("context")
+        if key in self._runner.sized or not isinstance(context, Store):
+            return None
+        self._runner.sized.add(key)
+        watched = WITNESS.set(None)  # this look at it is no use of it
+        try:
+            return preview.tokens_of(context.get(key))
+        finally:
+            WITNESS.reset(watched)
+
+    def _note(self, how: str, key: str, **told: Any) -> None:
+        self._pending.append(Used(agent=self.who, step=self.step, how=how, key=key, **told))
+        if self._over:
+            self.write_down()
 
 
-set_reader(_read)
-set_glance(partial(window.glance, show=repr_within))
+def write_down() -> None:
+    """What the cell that is running did so far, before what follows from it."""
+    if isinstance(witness := WITNESS.get(), Watch):
+        witness.write_down()
+
+
+set_reader(read_for_caller)
+set_glance(look)

@@ -15,7 +15,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -38,11 +38,12 @@ from rlm_kernel.runner.deadline import deadline
 from rlm_kernel.runner.endings import ending_of, failure_of
 from rlm_kernel.runner.findings import Findings
 from rlm_kernel.runner.hands import MainHands
-from rlm_kernel.runner.recorded import Recorded
+from rlm_kernel.runner.recorded import HELD_A_KEY, Recorded
 from rlm_kernel.runner.recorder import Recorder
 from rlm_kernel.runner.steps import Steps
 from rlm_kernel.schema import Schema
 from rlm_kernel.trace import events
+from rlm_kernel.trace.events import CallFinished, Noted, Replied
 from rlm_kernel.values import Ending, Run
 
 _NOTHING: Any = object()
@@ -97,7 +98,9 @@ class Runner:
         self.agent = Agent(self, "0", namespace, model=model, limits=limits, ledger=Ledger(limits), schema=schema)
         self.agents: dict[str, Agent] = {"0": self.agent}
         """By id, with their namespaces, also when they are over."""
-        self.findings = Findings(self.agent, keep_context, folder)
+        self.sized: set[str] = set()
+        """Keys of stores whose size the record knows."""
+        self.findings = Findings("0", namespace, self.redactor, keep_context, folder)
         self.recorder.record(
             events.RunStarted(
                 run=self.id,
@@ -147,7 +150,7 @@ class Runner:
         stale = agent.namespace.get("answer", _NOTHING)
         briefing = brief(question, agent.namespace, self.limits, self.redactor, agent.schema)
         self.open(briefing.question, briefing.context, briefing.schema)
-        hands = MainHands(agent, ShellFrontend(self.shell) if frontend else None)
+        hands = MainHands(agent, ShellFrontend(self.shell, self.redactor) if frontend else None)
         try:
             with deadline(self.limits.max_seconds, lambda: agent.scope.stop("deadline")):
                 outcome = await Steps(agent, hands).drive(briefing)
@@ -183,8 +186,21 @@ class Runner:
         """As it may go to a model and into the record: no secret of the environment, nothing that cannot be sent."""
         return prompts.sendable(self.redactor.text(text))
 
+    def record_reply(self, event: Replied | CallFinished) -> None:
+        """Without keys: what runs, or reaches a cell, is the reply as it came; what is kept is this."""
+        kept = replace(event, text=self.redactor.text(event.text))
+        noted: tuple[Noted, ...] = ()
+        if kept.text != event.text or (self.recorded is not None and self.recorded.held_a_key(event.agent, event.step)):
+            noted = (Noted(agent=event.agent, step=event.step, text=HELD_A_KEY),)
+        self.recorder.record(kept, *noted)
+
+    def open_for_person(self, cell: str, found: Sequence[events.Given]) -> None:
+        """Writes down that a person's own cell asks, which is an agent too, and what it found."""
+        self.open(self.sendable(cell))
+        self.recorder.record(*found)
+
     def open(self, question: str, context: str | None = None, schema: str | None = None) -> None:
-        """Writes down that the agent begins. A person's own cell that asks is an agent too."""
+        """Writes down that the agent begins."""
         started = events.AgentStarted(
             agent=self.agent.id,
             depth=0,
@@ -220,8 +236,8 @@ class Runner:
                 agent=self.agent.id,
                 ending=ending,
                 answer=answer,
-                name=name,
-                message=message,
+                name=None if name is None else self.redactor.text(name),
+                message=None if message is None else self.sendable(message),
                 seconds=seconds,
                 answer_tokens=None if value is None else preview.tokens_of(value),
             ),

@@ -59,6 +59,7 @@ class Steps:
     async def _ask(self, wanted: Ask) -> Reply:
         agent, runner = self._agent, self._runner
         agent.scope.check()
+        agent.reading.show(wanted.shown)
         # What was sent stays as it was, also where more secrets are known now: each request is a prefix of the next.
         fresh = wanted.messages[len(agent.sent) :]
         new = tuple(Message(message.role, runner.sendable(message.content)) for message in fresh)
@@ -83,17 +84,12 @@ class Steps:
             raise
         except RLMError as error:
             kind, attempts = (error.kind, error.attempts) if isinstance(error, ModelError) else (ending_of(error), ())
+            why = runner.sendable(str(error))
             self._recorder.record(
-                events.AskFailed(agent=agent.id, step=wanted.step, kind=kind, message=str(error), attempts=attempts)
+                events.AskFailed(agent=agent.id, step=wanted.step, kind=kind, message=why, attempts=attempts)
             )
             raise
-        self._recorder.record(
-            events.Replied(
-                agent=agent.id,
-                step=wanted.step,
-                **events.of_reply(reply),
-            )
-        )
+        runner.record_reply(events.Replied(agent=agent.id, step=wanted.step, **events.of_reply(reply)))
         return reply
 
     async def insert(self, step: int | None) -> None:
@@ -113,7 +109,8 @@ class Steps:
         agent.scope.check()
         source = wanted.source if recorded is None else recorded.source(agent.id, wanted.step, wanted.source)
         found = () if agent.caller is not None else self._runner.findings.before(source)
-        self._recorder.record(*found, events.CellStarted(agent=agent.id, step=wanted.step, source=source))
+        shown = self._runner.redactor.text(source)
+        self._recorder.record(*found, events.CellStarted(agent=agent.id, step=wanted.step, source=shown))
         stopped = False
         kept = None if recorded is None else recorded.kept(agent.id, wanted.step, source)
         try:
@@ -124,7 +121,7 @@ class Steps:
         except asyncio.CancelledError:
             error = CellError("KeyboardInterrupt", "", "KeyboardInterrupt: stopped before it began")
             result, stopped = CellResult((), 0.0, error), True
-        remaining = agent.ledger.remaining(wanted.step, agent.limits, agent.depth)
+        remaining = agent.at(wanted.step).remaining()
         self._recorder.record(
             events.CellFinished(
                 agent=agent.id,
@@ -145,4 +142,4 @@ class Steps:
             await self.insert(wanted.step)
             if agent.caller is not None:
                 await recorded.cell_ended(agent.id, wanted.step)
-        return Observed(result, remaining)
+        return Observed(result, remaining, agent.reading.unseen)

@@ -20,11 +20,14 @@ from rlm_kernel.environment.worker.caller import Held
 from rlm_kernel.environment.worker.link import Message, Packed, Setup, pack
 from rlm_kernel.environment.worker.process import Worker
 from rlm_kernel.errors import RLMError, RunInterrupted, UsageError, WorkerEnded
+from rlm_kernel.limits import Limits
 from rlm_kernel.queries import Failed, Query
 from rlm_kernel.runner.briefing import HIDDEN
 from rlm_kernel.runner.cell import label
 from rlm_kernel.runner.hands import ThreadHands
+from rlm_kernel.runner.reading import Watch
 from rlm_kernel.values import CellError, CellResult, Final
+from rlm_kernel.window.reader import look, read_for_caller
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent, Results
@@ -64,7 +67,7 @@ class ProcessHands(ThreadHands):
             self._desk = desk
             self._worker = desk.worker = Worker(
                 f"rlm {self._agent.id}",
-                partial(_setup, self._query),
+                partial(_setup, self._query, self._agent.limits),
                 desk.serve,
                 self._agent.runner.context,
                 self._max_memory_mb,
@@ -127,12 +130,22 @@ def _unfinished(name: str, message: str) -> CellResult:
     return CellResult((output,), 0.0, CellError(name, message, told))
 
 
-def _setup(query: Query) -> Packed:
+def _setup(query: Query, limits: Limits) -> Packed:
     variables = {"context": query.context, **query.tools}
     render = partial(preview.render, show=repr_within)
     list_variables = partial(preview.variables, skip=HIDDEN, show=repr_within)
     try:
-        return pack(Setup(variables, render, list_variables))
+        return pack(
+            Setup(
+                variables,
+                render,
+                list_variables,
+                read_for_caller,
+                look,
+                limits.max_tokens_per_read,
+                limits.max_read_tokens,
+            )
+        )
     except Exception as error:  # of its classes, which may raise anything
         raise UsageError(
             f"{_culprit(variables)} cannot be handed to a worker process ({type(error).__name__}: {error}): give what "
@@ -190,6 +203,24 @@ class _Desk:
             case "remaining":
                 remaining = agent.at(message.step).remaining()
                 self.worker.reply(number, lambda: pack((True, remaining)))
+            case "charge":
+                try:
+                    agent.reading.charge(*message.open())
+                except Exception as error:
+                    self._refuse(number, error)
+                    return
+                self.worker.reply(number, lambda: pack((True, None)))
+            case "read so far":
+                used = agent.reading.used
+                self.worker.reply(number, lambda: pack((True, used)))
+            case "took":
+                watch = Watch(agent, message.step)
+                watch.took(0, message.open())
+                watch.close()
+            case "read":
+                watch = Watch(agent, message.step)
+                watch.read(*message.open())
+                watch.close()
             case "best":
                 self._keep_best(message)
 

@@ -10,7 +10,7 @@ journal's line and not to the event.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from rlm_kernel.values import Attempt, CellError, Ending, Message, Output, Remaining, Reply, Usage
 
@@ -60,6 +60,8 @@ class AgentStarted:
     """The variable of its caller, or the key of a store there, that held this very object; None where none did."""
     context_tokens: int | None = None
     """About how many tokens the context would take in a prompt, see `preview.tokens_of`; None where that is unknown."""
+    state: int | None = None
+    """The number of the caller's `StateStarted` in which it was asked; None outside a workflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,8 @@ class Given:
     where it is the name of a file beside the trace. None where the value is not kept.
     """
     value: str | None = None
+    left_out: str | None = None
+    """Why the value is not kept, as a sentence without its full stop; None where it is, and in older records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,8 @@ class Replied:
     first_token_s: float | None
     seconds: float
     attempts: tuple[Attempt, ...] = ()
+    prompt_usd: float | None = None
+    """Of `usage.cost_usd`, what the prompt cost; None where that is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +158,8 @@ class CallStarted:
     prompt: str
     model: str
     request_sha: str
+    state: int | None = None
+    """As in `AgentStarted`, of the agent that asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +175,8 @@ class CallFinished:
     first_token_s: float | None
     seconds: float
     attempts: tuple[Attempt, ...] = ()
+    prompt_usd: float | None = None
+    """As in `Replied`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +211,56 @@ class Used:
     note: str | None = None
     replaced: bool = False
     """Written over an earlier value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateStarted:
+    """A workflow comes to a state."""
+
+    type: ClassVar[str] = "state_started"
+    agent: str
+    """Whose cell runs the workflow."""
+    step: int | None
+    """The step of that cell; None for a person's own."""
+    number: int
+    """Counts the states of this agent's workflows from 1, as they begin."""
+    state: str
+    agents: tuple[str, ...]
+    """What its agents are called, functions and other frameworks' among them."""
+    visit: int = 1
+    """How often this passage has come to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A text that an agent of a workflow was given by value."""
+
+    key: str
+    """Of the store; empty for the words of the prompt itself."""
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateFinished:
+    """It is over: with a result, or with an error."""
+
+    type: ClassVar[str] = "state_finished"
+    agent: str
+    step: int | None
+    number: int
+    attempts: int
+    next: str | None = None
+    """The state that follows; None at an end, and where it failed."""
+    result: str | None = None
+    """One line on the value; None where there is none."""
+    error: str | None = None
+    problems: tuple[str, ...] = ()
+    """What the attempts before came to."""
+    loaded: tuple[Loaded, ...] = ()
+    """What agents were given by value; what is handed over by reference loads nothing."""
+    typed_tokens: int = 0
+    """Of the answers that those agents gave as text."""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,30 +329,12 @@ Event = (
     | CallFinished
     | CallFailed
     | Used
+    | StateStarted
+    | StateFinished
     | Noted
     | Foreign
     | AgentFinished
     | RunFinished
 )
 
-KINDS: dict[str, type[Any]] = {
-    kind.type: kind
-    for kind in (
-        RunStarted,
-        AgentStarted,
-        Given,
-        Asked,
-        Replied,
-        AskFailed,
-        CellStarted,
-        CellFinished,
-        CallStarted,
-        CallFinished,
-        CallFailed,
-        Used,
-        Noted,
-        Foreign,
-        AgentFinished,
-        RunFinished,
-    )
-}
+KINDS: dict[str, type[Any]] = {kind.type: kind for kind in get_args(Event)}

@@ -33,24 +33,19 @@ def write(tree: Tree, path: Path, contexts: Path | None = None) -> None:
 
     Raises TraceError.
     """
-    if contexts is not None and contexts.absolute() != path.parent.absolute():
-        for agent, _ in tree.walk():
-            for found in agent.given:
-                if found.form == "file" and found.value is not None:
-                    try:
-                        put_beside(path.parent, found.value, read_beside(contexts, found.value))
-                    except TraceError as error:  # the notebook is worth more
-                        warnings.warn(f"{error}; {path.name} is without its context", stacklevel=2)
+    for said in [] if contexts is None else copy_contexts(tree, contexts, path.parent):
+        warnings.warn(f"{said}; {path.name} is without its context", stacklevel=2)  # the notebook is worth more
     try:
         for name, notebook in reversed(render_all(tree, path.stem).items()):
-            _put(path.with_name(name), to_json(notebook).encode(), 0o666)
+            put(path.with_name(name), to_json(notebook).encode())
     except OSError as error:
         mend = f"free space on the disk of {path.parent}, make it writable, or give another place"
         raise TraceError(f"{path} cannot be written ({error.strerror}): {mend}") from None
 
 
-def _put(path: Path, data: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def put(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Whole or not at all, and on the disk when it returns, its name too. Raises OSError."""
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
@@ -59,6 +54,12 @@ def _put(path: Path, data: bytes, mode: int) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):  # not on Windows, which has no such thing
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 BESIDE = "contexts"
@@ -73,9 +74,24 @@ def put_beside(folder: Path, name: str, data: bytes) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, data, 0o600)
+        put(path, data, 0o600)
     except OSError as error:
         raise TraceError(f"{path} cannot be written ({error.strerror})") from None
+
+
+def copy_contexts(tree: Tree, source: Path, target: Path) -> list[str]:
+    """Those that lie beside a trace in the folder `source`, to where `target` has them; why some could not be."""
+    if source.absolute() == target.absolute():
+        return []
+    failed = []
+    for agent, _ in tree.walk():
+        for found in agent.given:
+            if found.form == "file" and found.value is not None:
+                try:
+                    put_beside(target, found.value, read_beside(source, found.value))
+                except TraceError as error:
+                    failed.append(str(error))
+    return failed
 
 
 def read_beside(folder: Path, name: str) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_kernel.errors import TraceError, UsageError
-from rlm_kernel.trace import reading, words
+from rlm_kernel.trace import linked, reading, words
 from rlm_kernel.trace.events import SCHEMA, AgentStarted
 from rlm_kernel.trace.nodes import Agent, Spent, Totals
 from rlm_kernel.trace.notebook import render
@@ -20,7 +20,7 @@ from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree, fold
 from rlm_kernel.trace.unpacking import Inserted, Key, Unpacked, unpack
 
-MAX_NOTEBOOK_BYTES = 400_000_000
+MAX_NOTEBOOK_BYTES = linked.MAX_BYTES
 """A notebook is one JSON value, which takes many times its size to read. A journal may have any size."""
 
 _JOURNAL = b'{"v":'
@@ -51,6 +51,12 @@ class Trace:
     @property
     def root(self) -> Agent | None:
         return self.tree.root
+
+    @property
+    def persons_cell(self) -> str | None:
+        """The source of the person's own cell that asked, in a run that no `%%rlm` began."""
+        run = self.tree.run
+        return None if self.root is None or run is None or run.door != "cell" else self.root.question
 
     @property
     def agents(self) -> Mapping[str, Agent]:
@@ -140,7 +146,8 @@ def _of_notebook(path: Path, size: int) -> Trace:
         raise TraceError(f"{path} holds no trace: give a journal (.jsonl) or a trace notebook (.ipynb)")
     if "part_of" in rlm:
         whole = one_line(str(rlm["part_of"]), 300)
-        raise TraceError(f"{path} is a part of a trace: load {whole}, which has the whole")
+        gone = "" if _beside(path, whole) else ", and put it into this folder: it is not here"
+        raise TraceError(f"{path} is a part of a trace: load {whole}, which has the whole{gone}")
     schema = rlm.get("schema")
     if not isinstance(schema, (int, float)) or isinstance(schema, bool) or schema < 1:
         raise TraceError(f"{path} does not say which schema it has: what wrote or edited it was not rlm_kernel")
@@ -155,8 +162,16 @@ def _of_notebook(path: Path, size: int) -> Trace:
         tree.add(event, at)
     content = rlm.get("content")
     named = content if isinstance(content, str) else None
+    linked.look(path, tree, named, found)
     complaint = _complaint(found) or _oddity(tree)
     return Trace(tree, path, complaint, found.edited, tuple(found.inserted), named)
+
+
+def _beside(path: Path, name: str) -> bool:
+    try:
+        return path.with_name(name).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _metadata(notebook: Any) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rlm_kernel.errors import UsageError
-from rlm_kernel.trace.events import AgentFinished, CellFinished, Given, Used
+from rlm_kernel.trace.events import AgentFinished, CellFinished, Given, StateFinished, Used
 from rlm_kernel.values import Attempt, Message, Reply, Usage
 
 Status = Literal["asking", "running", "done", "failed", "interrupted"]
@@ -38,6 +38,22 @@ class Call:
     status: Status = "asking"
     reply: Reply | None = None
     failure: Failure | None = None
+    in_state: int | None = None
+    """Of a workflow of the agent that asks; None outside."""
+
+
+@dataclass(slots=True)
+class State:
+    """A state of a workflow that an agent's cell ran, or a person's own."""
+
+    number: int
+    step: int | None
+    name: str = ""
+    workers: tuple[str, ...] = ()
+    """What its agents are called, those without a model among them."""
+    visit: int = 1
+    end: StateFinished | None = None
+    """None while its agents are at work, and where the record stops before."""
 
 
 @dataclass(slots=True)
@@ -71,6 +87,8 @@ class Agent:
     caller: str | None = None
     in_step: int | None = None
     """The caller's step whose cell started it; None for a root, and where a person's own cell did."""
+    in_state: int | None = None
+    """The number of the caller's state of a workflow in which it was asked; None outside."""
     question: str = ""
     context: str | None = None
     model: str = ""
@@ -96,6 +114,8 @@ class Agent:
     """Sub-agents that a person's own cell started, outside any step."""
     children: list[Agent] = field(default_factory=list)
     """All its sub-agents, those of its steps too, in the order of their ids."""
+    states: list[State] = field(default_factory=list)
+    """Of the workflows that its cells ran, in the order in which they began."""
     began: datetime | None = None
     """When the record says that it started; None where it says nothing of that."""
     ended: datetime | None = None
@@ -124,6 +144,15 @@ class Agent:
 def by_id(agent: Agent) -> tuple[tuple[int, str], ...]:
     """Sorts `0.10` after `0.9`. Shorter numbers are smaller ones, so that no id need be a number."""
     return tuple((len(part), part) for part in agent.id.split("."))
+
+
+def by_state(agents: list[Agent]) -> list[Agent]:
+    """In the order they have, but those of one state of a workflow together, where its first one stands."""
+    first: dict[int, int] = {}
+    places: list[tuple[int, Agent]] = []
+    for n, agent in enumerate(agents):
+        places.append((n if agent.in_state is None else first.setdefault(agent.in_state, n), agent))
+    return [agent for _, agent in sorted(places, key=lambda each: each[0])] if first else agents
 
 
 @dataclass(frozen=True, slots=True)

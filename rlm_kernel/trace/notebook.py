@@ -21,6 +21,7 @@ from rlm_kernel.trace.markdown import fence, inline
 from rlm_kernel.trace.nodes import Agent
 from rlm_kernel.trace.parts import Part, parts
 from rlm_kernel.trace.record import pack
+from rlm_kernel.trace.states import placed, state_cell
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.varying import varying
 from rlm_kernel.values import Output
@@ -72,7 +73,10 @@ def _sections(
     """`links` are the files of agents that are not in this one; `shown` gets where the outputs of the steps are."""
     cells = []
     varies = varying(tree)
-    for agent, level in part.agents:
+    for agent, state, level in placed(part.agents):
+        if state is not None:
+            cells.append(state_cell(agent, state, level, links))
+            continue
         cells.append(sections.heading(tree, agent, level, links))
         if tree.run is not None and tree.run.door == "cell" and agent is tree.root:
             cells.append(sections.person_cell(agent))

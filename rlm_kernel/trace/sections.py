@@ -43,6 +43,9 @@ def _facts(tree: Tree, agent: Agent, level: int, links: Links) -> dict[str, str]
     facts = {}
     if agent.caller is not None:
         where = "in a person's cell" if agent.in_step is None else f"in step {agent.in_step}"
+        caller = tree.agents.get(agent.caller)
+        states = [] if caller is None or agent.in_state is None else caller.states
+        where += "".join(f", state {inline(s.name, 100)}" for s in states if s.number == agent.in_state)
         facts["Asked by"] = f"{link(agent.caller, links)} {where}"
     if level:
         facts["Model"] = inline(agent.model, 400)
@@ -196,7 +199,8 @@ def _notes(step: Step, varies: tuple[str, ...]) -> str:
 def person_cell(agent: Agent) -> Cell:
     """A run that a person's own cell began with `llm_query`: the question is that cell."""
     rlm = {"agent": agent.id, "kind": "person"}
-    return code(cell_id(agent.id, "person"), agent.question, None, rlm, "nbval-ignore-output")
+    raised = ["raises-exception"] if agent.end is not None and agent.end.ending in ("error", "interrupted") else []
+    return code(cell_id(agent.id, "person"), agent.question, None, rlm, "nbval-ignore-output", *raised)
 
 
 def ending(agent: Agent) -> str:

@@ -30,9 +30,11 @@ from rlm_kernel.trace.events import (
     Replied,
     RunFinished,
     RunStarted,
+    StateFinished,
+    StateStarted,
     Used,
 )
-from rlm_kernel.trace.nodes import Agent, Call, Failure, Spent, Status, Step, Totals, by_id
+from rlm_kernel.trace.nodes import Agent, Call, Failure, Spent, State, Status, Step, Totals, by_id, by_state
 from rlm_kernel.trace.reading import Stamped
 from rlm_kernel.values import Reply
 
@@ -46,6 +48,7 @@ class Tree:
         """All that was added, with its time where that was given."""
         self._steps: dict[tuple[str, int], Step] = {}
         self._calls: dict[tuple[str, int], Call] = {}
+        self._states: dict[tuple[str, int], State] = {}
         self._spent: tuple[int, dict[str, Spent]] = (-1, {})
 
     def add(self, event: Event, at: str | None = None) -> None:
@@ -84,6 +87,7 @@ class Tree:
             case CallStarted():
                 call = self._call(event.agent, event.step, event.call)
                 call.prompt, call.model, call.request_sha = event.prompt, event.model, event.request_sha
+                call.in_state = event.state
             case CallFinished():
                 call = self._call(event.agent, event.step, event.call)
                 call.reply, call.status = _reply(event), "done"
@@ -92,6 +96,11 @@ class Tree:
                 call.failure, call.status = _failure(event)
             case Given():
                 self._agent(event.agent).given.append(event)
+            case StateStarted():
+                state = self._state(event)
+                state.name, state.workers, state.visit = event.state, event.agents, event.visit
+            case StateFinished():
+                self._state(event).end = event
             case Used():
                 self._of(event).used.append(event)
             case Noted():
@@ -117,7 +126,7 @@ class Tree:
                 if agent.id not in seen:
                     seen.add(agent.id)
                     yield agent, level
-                    waiting.extend((child, level + 1) for child in reversed(agent.children))
+                    waiting.extend((child, level + 1) for child in reversed(by_state(agent.children)))
 
     def totals(self) -> Totals:
         """Of the whole run."""
@@ -153,7 +162,7 @@ class Tree:
         agent.context_name, agent.context_tokens = event.context_name, event.context_tokens
         agent.isolation, agent.context_sha, agent.began = event.isolation, event.context_sha, _time(at)
         if event.caller is not None and agent.caller is None:
-            agent.caller, agent.in_step = event.caller, event.step
+            agent.caller, agent.in_step, agent.in_state = event.caller, event.step, event.state
             caller = self._agent(event.caller)
             insort(caller.children, agent, key=by_id)
             insort(caller.agents if event.step is None else self._step(caller.id, event.step).agents, agent, key=by_id)
@@ -173,6 +182,13 @@ class Tree:
             step = self._steps[agent, number] = Step(number)
             self._agent(agent).steps.append(step)
         return step
+
+    def _state(self, event: StateStarted | StateFinished) -> State:
+        state = self._states.get((event.agent, event.number))
+        if state is None:
+            state = self._states[event.agent, event.number] = State(event.number, event.step)
+            insort(self._agent(event.agent).states, state, key=lambda each: each.number)
+        return state
 
     def _call(self, agent: str, step: int | None, number: int) -> Call:
         call = self._calls.get((agent, number))
@@ -210,6 +226,7 @@ def _reply(event: Replied | CallFinished) -> Reply:
         event.first_token_s,
         event.seconds,
         event.attempts,
+        event.prompt_usd,
     )
 
 

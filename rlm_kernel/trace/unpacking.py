@@ -69,7 +69,7 @@ def unpack(notebook: Mapping[str, Any]) -> Unpacked:
                 found.events.append((at if isinstance(at, str) else None, event))
     except (BadLine, TypeError, ValueError, RecursionError) as error:
         found.complaint = f"its record cannot be read: {one_line(str(error), 300)}"
-    _compare(notebook, recorded, found)
+    compare(notebook, recorded, found)
     return found
 
 
@@ -147,8 +147,13 @@ def _below_its_agent(source: str) -> str:
     return rest if newline and first.split()[:1] == ["%%agent"] else source
 
 
-def _compare(notebook: Mapping[str, Any], recorded: Mapping[Key, str], found: Unpacked) -> None:
-    after: Key | None = None
+def compare(
+    notebook: Mapping[str, Any], recorded: Mapping[Key, str], found: Unpacked, after: Key | None = None
+) -> None:
+    """
+    Adds to `found` what was done to the cells of a notebook, which shows those `recorded`; of others it says nothing.
+    The first of them stands below that `after`.
+    """
     root = next((event.agent for _, event in found.events if hasattr(event, "agent")), "0")
     keys = {(readable(agent), step): (agent, step) for agent, step in recorded}
     cells = list(_code_cells(notebook))

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlm_kernel.trace.nodes import Agent
+from rlm_kernel.trace.parsed import parsed
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.unpacking import Key
 
@@ -45,13 +45,8 @@ _ATTRIBUTES = frozenset({("Path", "cwd"), ("Path", "home"), ("sys", "argv"), ("s
 _CLASSES = frozenset({"datetime", "date"})
 _SEEDS = re.compile(r"\b(?:seed\(\s*[^)\s]|Random\(\s*[^)\s]|default_rng\(\s*[^)\s]|RandomState\(\s*[^)\s])")
 _MAGIC = re.compile(r"^[ \t]*+(?:[\w, ]++=[ \t]*+)?(?:%{1,2}(?:time|timeit|prun|sx|system|bash|sh)\b|!)", re.MULTILINE)
-_LINE_MAGIC = re.compile(r"^([ \t]*+)([\w, ]++=)?[ \t]*+[%!].*", re.MULTILINE)
 _CHANGE = frozenset({"append", "appendleft", "extend", "add", "update", "insert", "setdefault"})
 """Methods that put what they are given into what they are called on."""
-_FILENAME = "<a look at a cell>"
-# What is odd in a cell Python says when the cell runs, and not again here. For good, and not `catch_warnings` around
-# each look: that puts back what another thread has set meanwhile.
-warnings.filterwarnings("ignore", category=SyntaxWarning, module=_FILENAME)
 _DEEPEST = 100
 """Levels of agents; those further below are looked at as if they had no caller."""
 
@@ -70,7 +65,7 @@ class Names:
 
 def names_in(source: str) -> Names:
     """Of a cell's source; of one that is no Python (magics, a syntax error) what a look at its text gives."""
-    tree = _parsed(source) or _parsed(_LINE_MAGIC.sub(r"\1\2None", source)) or ast.Module([], [])
+    tree = parsed(source) or ast.Module([], [])
     look = _Look()
     # Not by a visitor: that recurses, and a sum of 300 texts is 300 levels deep.
     for node in ast.walk(tree):
@@ -82,13 +77,6 @@ def names_in(source: str) -> Names:
         varying.add("a shell command or a timing magic")
     found = (look.loaded, look.assigned, varying, look.imports, look.imported)
     return Names(*map(frozenset, found))
-
-
-def _parsed(source: str) -> ast.Module | None:
-    try:
-        return ast.parse(source, _FILENAME)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def _is_unseeded(name: str) -> bool:
@@ -178,7 +166,7 @@ class _Look:
 
 def read_first(source: str) -> frozenset[str]:
     """Names that a cell reads and no earlier statement of it has assigned."""
-    tree = _parsed(source)
+    tree = parsed(source)
     if tree is None:
         return names_in(source).loaded
     read: set[str] = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlm_kernel.trace.nodes import Agent, Call, Spent, Step, Totals
+from rlm_kernel.trace.nodes import Agent, Call, Failure, Spent, Step, Totals
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.values import Reply
 
@@ -67,6 +67,26 @@ def call(reply: Reply) -> str:
 def agent_state(agent: Agent) -> str:
     """How it ended, or else that it has not."""
     return "at work" if agent.end is None else agent.end.ending
+
+
+def answered(agent: Agent) -> bool:
+    return agent.end is not None and agent.end.ending in ("final", "text")
+
+
+def why_not(agent: Agent) -> str:
+    """How it ended, where that is no answer."""
+    if agent.end is None:
+        return "no end is in this record"
+    return f"{agent.end.ending}: {agent.end.message}" if agent.end.message else str(agent.end.ending)
+
+
+def failure(failed: Failure) -> str:
+    return f"{failed.kind}: {failed.message}"
+
+
+def notes(step: Step) -> list[str]:
+    """All that was noted of it, for readers and for the model."""
+    return [*step.notes, *(() if step.cell is None else step.cell.notes)]
 
 
 def ending(tree: Tree) -> str:

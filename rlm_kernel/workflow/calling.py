@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
 from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import thread
+from rlm_kernel.namespace import CALLER, Caller
 from rlm_kernel.store import Store
 from rlm_kernel.workflow.agents import Task
 
@@ -32,6 +34,8 @@ class Call:
 
     agents: dict[str, tuple[object, Task]]
     store: Store
+    caller: Caller | None = None
+    """As whom they ask: whoever runs the workflow, within the state; None where nobody could ask a model."""
     came: dict[str, Came] = field(default_factory=dict)
 
 
@@ -48,16 +52,29 @@ def awaits(agent: object) -> bool:
 
 def call(asked: Call) -> None:
     """One agent on this thread, where Stop finds it; several in a thread each, which inherit this context."""
-    if len(asked.agents) == 1:
-        ((name, (agent, task)),) = asked.agents.items()
-        asked.came[name] = _came(agent, task, asked.store)
-        return
 
     def one(name: str, agent: object, task: Task) -> None:
         asked.came[name] = _came(agent, task, asked.store)
 
-    for future in [_in_thread(one, name, *each) for name, each in asked.agents.items()]:
-        thread.wait(future)
+    with _as(asked.caller):
+        if len(asked.agents) == 1:
+            ((name, each),) = asked.agents.items()
+            one(name, *each)
+            return
+        for future in [_in_thread(one, name, *each) for name, each in asked.agents.items()]:
+            thread.wait(future)
+
+
+@contextmanager
+def _as(caller: Caller | None) -> Iterator[None]:
+    if caller is None:
+        yield
+        return
+    token = CALLER.set(caller)
+    try:
+        yield
+    finally:
+        CALLER.reset(token)
 
 
 def _came(agent: object, task: Task, store: Store) -> Came:
@@ -89,7 +106,8 @@ async def acall(asked: Call) -> None:
     async def one(name: str, agent: object, task: Task) -> None:
         asked.came[name] = await _acame(agent, task, asked.store)
 
-    tasks = [asyncio.ensure_future(one(name, *each)) for name, each in asked.agents.items()]
+    with _as(asked.caller):
+        tasks = [asyncio.ensure_future(one(name, *each)) for name, each in asked.agents.items()]
     try:
         await asyncio.gather(*tasks)
     finally:

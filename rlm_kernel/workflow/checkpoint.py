@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.given import fingerprint, keep, restore
 from rlm_kernel.store import Store
+from rlm_kernel.trace.file import put
 from rlm_kernel.workflow.flow import Flow
 from rlm_kernel.workflow.record import Record
 
@@ -96,7 +96,7 @@ class Saved:
             "partial": {name: self._kept(name, value) for name, value in progress.partial.items()},
         }
         try:
-            _put(self.path, json.dumps(data, separators=(",", ":")).encode("ascii"))
+            put(self.path, json.dumps(data, separators=(",", ":")).encode("ascii"), 0o600)
         except OSError as error:
             raise UsageError(
                 f"the checkpoint {self.path} cannot be written ({error.strerror or error}): give another place"
@@ -230,22 +230,3 @@ def _told(missing: dict[str, str | None]) -> str:
         f"{names}: no plain data. Put it into the store, run that state again with at={state!r}, "
         "or give Checkpoint(path, save=…, load=…) from the start"
     )
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Whole or not at all, and on the disk when it returns."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -2,7 +2,8 @@
 One passage through a flow as a generator: it yields what agents are to be asked, and finds what they gave in there.
 
 So the same code serves callers that block and callers that await, and a test can play the agents by hand. It writes
-the checkpoint after each state; it starts no thread and awaits nothing.
+the checkpoint after each state, and tells whoever keeps a record when one begins and ends; it starts no thread and
+awaits nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from rlm_kernel import namespace
 from rlm_kernel.errors import InvalidTransition, LimitExceeded, RLMError, RunInterrupted, UsageError
+from rlm_kernel.namespace import Caller
 from rlm_kernel.store import Store
+from rlm_kernel.trace.events import Loaded
 from rlm_kernel.workflow.agents import Loads, Task
 from rlm_kernel.workflow.calling import Call
 from rlm_kernel.workflow.checkpoint import Progress, Saved
@@ -44,7 +48,7 @@ def course(rules: Rules, store: Store, progress: Progress, saved: Saved | None) 
             value, next = yield from visit.attempts()
         except BaseException as error:
             progress.partial = visit.reached()
-            record = visit.record(None, error)
+            record = visit.ended(None, error)
             told = _told(error, visit)
             if saved is not None:
                 try:
@@ -78,6 +82,10 @@ class _Visit:
         self._attempt = 0
         self._started_at = time.time()
         self._began = time.monotonic()
+        caller = namespace.present()
+        self._caller: Caller | None = (
+            None if caller is None else caller.begin_state(state, tuple(self._work.agents), self._number)
+        )
 
     def attempts(self) -> Generator[Call, None, tuple[object, str | None]]:
         """The result and the state that follows, or what the last attempt raised."""
@@ -94,6 +102,7 @@ class _Visit:
                     if name not in self._held
                 },
                 self._store,
+                self._caller,
             )
             if self._asked.agents:
                 yield self._asked
@@ -117,12 +126,13 @@ class _Visit:
 
     def over(self, value: object, next: str | None) -> None:
         self._store.store(self._state, value, note=f"workflow state, by {', '.join(self._work.agents)}"[:_NOTE_CHARS])
-        self._progress.records.append(self.record(next, None))
+        self._progress.records.append(self.ended(next, None, value))
         self._progress.state = next
         self._progress.partial = {}
 
-    def record(self, next: str | None, error: BaseException | None) -> Record:
-        return Record(
+    def ended(self, next: str | None, error: BaseException | None, value: object = None) -> Record:
+        """For whoever watches, and told to whoever keeps the record of the run."""
+        record = Record(
             self._state,
             tuple(self._work.agents),
             self._number,
@@ -135,6 +145,18 @@ class _Visit:
             tuple(self._loads.loaded),
             sum(self._loads.typed),
         )
+        if self._caller is not None:
+            self._caller.end_state(
+                value,
+                attempts=record.attempts,
+                next=record.next,
+                error=record.error,
+                problems=record.problems,
+                loaded=tuple(Loaded(key, tokens) for key, tokens in record.loaded),
+                typed_tokens=record.typed_tokens,
+                seconds=record.seconds,
+            )
+        return record
 
     @property
     def place(self) -> str:

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rlm_kernel.environment.worker.link import Link, Message, Packed, pack
 from rlm_kernel.errors import UsageError
 from rlm_kernel.queries import Query
 from rlm_kernel.values import Remaining
+
+if TYPE_CHECKING:
+    from rlm_kernel.namespace import StateEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,56 @@ def opened(reply: Message) -> Any:
     return value
 
 
+class RemoteReading:
+    """Implements `namespace.caller.Reading`: the account is kept in the other process, with all that is shown."""
+
+    def __init__(
+        self, requests: Requests, step: int, max_tokens_per_read: int | None, max_read_tokens: int | None
+    ) -> None:
+        self.max_tokens_per_read = max_tokens_per_read
+        self.max_read_tokens = max_read_tokens
+        self._requests = requests
+        self._step = step
+
+    @property
+    def used(self) -> int:
+        used: int = self._requests.ask("read so far", self._step)[1]
+        return used
+
+    @property
+    def left(self) -> int | None:
+        return None if self.max_read_tokens is None else max(0, self.max_read_tokens - self.used)
+
+    def charge(self, key: str, tokens: int) -> None:
+        self._requests.ask("charge", self._step, pack((key, tokens)))
+
+
+class RemoteWitness:
+    """
+    Implements `store.Witness` for a cell: what it takes from its copy of a store, and reads, is told to the other
+    process. What it writes there stays there, so that nobody is told.
+    """
+
+    who = "worker"
+
+    def __init__(self, link: Link, step: int) -> None:
+        self.step = step
+        self._link = link
+        self._taken: set[str] = set()
+
+    def wrote(self, store: int, key: str, value: object, replaced: bool) -> None: ...
+
+    def deleted(self, store: int, keys: tuple[str, ...]) -> None: ...
+
+    def took(self, store: int, keys: tuple[str, ...]) -> None:
+        if fresh := tuple(key for key in keys if key not in self._taken):
+            self._taken.update(fresh)
+            self._link.send(Message("took", step=self.step, body=pack(fresh)))
+
+    def read(self, key: str, tokens: int, size: int) -> None:
+        self._link.send(Message("read", step=self.step, body=pack((key, tokens, size))))
+
+
 class RemoteCaller:
     """Implements `namespace.Caller` for the cell of one step."""
 
@@ -81,9 +134,11 @@ class RemoteCaller:
         namespace: dict[str, Any],
         lent: Mapping[str, Any],
         list_variables: Callable[[Mapping[str, object]], str],
+        reading: RemoteReading,
     ) -> None:
         self.namespace = namespace
         self.lent = lent
+        self.reading = reading
         self._requests = requests
         self._step = step
         self._list_variables = list_variables
@@ -117,6 +172,13 @@ class RemoteCaller:
     def remaining(self) -> Remaining:
         remaining: Remaining = self._requests.ask("remaining", self._step)[1]
         return remaining
+
+    def begin_state(self, state: str, agents: tuple[str, ...], visit: int) -> RemoteCaller:
+        """The states of a workflow in a worker are not in the record; whom it asks is."""
+        return self
+
+    def end_state(self, value: object, **told: Unpack[StateEnd]) -> None:
+        pass
 
 
 def _packed(queries: Sequence[Query]) -> Packed:

@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any
 
 from rlm_kernel.errors import RLMError
-from rlm_kernel.store import Store
+from rlm_kernel.store import Glance, Reader
 
 LOOK_EVERY_S = 0.5
 """How often a reader asks whether the other end is alive: a child that it forked may keep the socket open."""
@@ -60,8 +60,6 @@ def _pickler() -> Any:
         def reducer_override(self, value: Any) -> Any:
             if isinstance(value, RLMError):
                 return _error, (type(value), value.args, value.__dict__)
-            if type(value) is Store:
-                return _store, (dict(value),)
             return super().reducer_override(value)
 
     return Pickler
@@ -73,12 +71,6 @@ def _error(kind: type[RLMError], args: tuple[Any, ...], attributes: dict[str, An
     error.args = args
     error.__dict__.update(attributes)
     return error
-
-
-def _store(values: dict[str, object]) -> Store:
-    store = Store()
-    store.update(values)
-    return store
 
 
 def pack(value: object) -> Packed:
@@ -180,3 +172,8 @@ class Setup:
     """`context` and the tools."""
     render: Callable[[object], str]
     list_variables: Callable[[Mapping[str, object]], str]
+    reader: Reader
+    look: Callable[[object], Glance]
+    """For what a store lists."""
+    max_tokens_per_read: int | None
+    max_read_tokens: int | None

@@ -1,8 +1,8 @@
 """
 The program of a worker process: the cells of one agent, on its main thread, one after the other.
 
-It ends when the link does, and on Linux at once when the thread that started it is gone. Two threads of its own stand
-beside the cells: one reads the link, one what is written to the file descriptors.
+It ends when the link does, and on Linux at once when the thread that started it is gone. A thread of its own stands
+beside the cells and reads the link.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 from traitlets.config import Config
 
 from rlm_kernel.environment import routing
+from rlm_kernel.environment.descriptors import descriptors
 from rlm_kernel.environment.execute import CellInterrupted, execute
 from rlm_kernel.environment.interrupts import stoppable
-from rlm_kernel.environment.worker.caller import RemoteCaller, Requests
-from rlm_kernel.environment.worker.descriptors import Descriptors, OwnSink
+from rlm_kernel.environment.notebooklike import INLINE, NotebookShell
+from rlm_kernel.environment.pipes import NAMES
+from rlm_kernel.environment.sink import Sink
+from rlm_kernel.environment.worker.caller import RemoteCaller, RemoteReading, RemoteWitness, Requests
 from rlm_kernel.environment.worker.link import Link, Message, Setup, pack
 from rlm_kernel.namespace import CALLER, LENT, lend, mend
+from rlm_kernel.store import WITNESS, set_glance, set_reader
 from rlm_kernel.values import CellError, CellResult
 
 END_WITHIN_S = 1.0
@@ -50,7 +53,7 @@ def main(descriptor: int, starter: int, max_memory_mb: int | None) -> None:
     """`starter` is the process that has the other end. It comes with SIGINT ignored."""
     _die_with(starter)
     link = Link(socket.socket(fileno=descriptor))
-    descriptors = Descriptors()
+    _print_to_cells()
     namespace = _make_main()
     shell = _make_shell(namespace)
     memory = Memory(max_memory_mb)
@@ -64,6 +67,8 @@ def main(descriptor: int, starter: int, max_memory_mb: int | None) -> None:
         return
     del message  # it may be as large as what was in it
     namespace.update(setup.variables)
+    set_reader(setup.reader)
+    set_glance(setup.look)
     signal.signal(signal.SIGINT, lambda number, frame: None)  # Stop, when no cell runs
     try:
         link.send(Message("ready"))
@@ -72,7 +77,7 @@ def main(descriptor: int, starter: int, max_memory_mb: int | None) -> None:
     import ipykernel.jsonutil  # noqa: F401  # the first result of a cell needs it; now a model is asked
 
     with shell.builtin_trap:
-        asyncio.run(Worker(link, shell, namespace, setup, descriptors, memory).serve())
+        asyncio.run(Worker(link, shell, namespace, setup, memory).serve())
 
 
 class Memory:
@@ -115,7 +120,6 @@ class Worker:
         shell: Any,
         namespace: dict[str, Any],
         setup: Setup,
-        descriptors: Descriptors,
         memory: Memory,
     ) -> None:
         self._link = link
@@ -124,7 +128,6 @@ class Worker:
         self._setup = setup
         self._best_sent = False
         self._lent = {**LENT, **setup.variables}
-        self._descriptors = descriptors
         self._memory = memory
         self._requests = Requests(link)
         self._cells: asyncio.Queue[Message | None] = asyncio.Queue()
@@ -159,8 +162,11 @@ class Worker:
     async def _run(self, step: int, label: str, source: str, stopped: Callable[[], bool]) -> tuple[CellResult, bool]:
         """What came of the cell, and whether it was stopped from outside."""
         lend(self._namespace)
-        CALLER.set(RemoteCaller(self._requests, step, self._namespace, self._lent, self._setup.list_variables))
-        sink = OwnSink(self._descriptors)  # may start a thread, which waits for ever where there is no memory for it
+        setup = self._setup
+        reading = RemoteReading(self._requests, step, setup.max_tokens_per_read, setup.max_read_tokens)
+        CALLER.set(RemoteCaller(self._requests, step, self._namespace, self._lent, setup.list_variables, reading))
+        WITNESS.set(RemoteWitness(self._link, step))
+        sink = Sink()  # may start a thread, which waits for ever where there is no memory for it
         self._memory.hold()
         try:
             result = await execute(
@@ -205,16 +211,26 @@ def _make_main() -> dict[str, Any]:
     return namespace
 
 
-def _make_shell(namespace: dict[str, Any]) -> InteractiveShell:
+def _make_shell(namespace: dict[str, Any]) -> NotebookShell:
     config = Config()
     config.HistoryManager.enabled = False
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.colors = "nocolor"
-    shell = InteractiveShell.instance(config=config, user_module=sys.modules["__main__"], user_ns=namespace)
+    os.environ.setdefault("MPLBACKEND", INLINE)
+    shell = NotebookShell.instance(config=config, user_module=sys.modules["__main__"], user_ns=namespace)
     leave = os._exit
     routing.install(shell)
     os._exit = leave  # there is no kernel here that it could end
     return shell
+
+
+def _print_to_cells() -> None:
+    """What is written to the file descriptors between cells is nobody's, and dropped."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in NAMES:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+    descriptors.claim(lambda name, text: None)
 
 
 def _die_with(starter: int) -> None:

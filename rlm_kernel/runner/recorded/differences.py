@@ -33,6 +33,8 @@ class Differences:
         """The first that a replay met: what it ends with."""
         self.notes: list[str] = []
         """What a person should know, in the order in which it came up."""
+        self.marked: list[str] = []
+        """Cells that did not run again, by `%rlm no-rerun`."""
         self.varying = varying
         self._kind = kind
         self._lock = threading.RLock()
@@ -65,8 +67,16 @@ class Differences:
     def diverge(self, where: str, found: Difference) -> Diverged:
         with self._lock:
             if self.diverged is None:
-                self.diverged = Diverged(where, found.what, found.recorded, found.came)
+                self.diverged = Diverged(where, found.what, found.recorded, found.came, self._hint(where))
             return self.diverged
+
+    def _hint(self, where: str) -> str:
+        """What may be why, and what may be done."""
+        skipped = list(dict.fromkeys(each for each in self.marked if each != where))
+        if not skipped:
+            return ""
+        named = ", ".join(skipped[:5]) + (f" and {len(skipped) - 5:,} more" if len(skipped) > 5 else "")
+        return f"{named} did not run again (%rlm no-rerun), which may be why: --rerun yes runs what is marked so"
 
 
 def of_cell(recorded: Step, result: CellResult, loose: bool) -> Difference | None:

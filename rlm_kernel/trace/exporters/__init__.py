@@ -29,11 +29,15 @@ class Format:
     suffixes: tuple[str, ...]
     """Of files that can be nothing else here."""
     what: str
+    whole: bool = False
+    """The record is in it too, so that `jupyter rlm import` gives back the run that it was."""
 
 
 FORMATS: dict[str, Format] = {
-    "rlm-jsonl": Format(official, ".rlm.jsonl", (".jsonl",), "the log of the official rlm package, for its visualizer"),
-    "atif": Format(atif, ".trajectory.json", (".json",), "Agent Trajectory Interchange Format 1.7"),
+    "rlm-jsonl": Format(
+        official, ".rlm.jsonl", (".jsonl",), "the log of the official rlm package, for its visualizer", True
+    ),
+    "atif": Format(atif, ".trajectory.json", (".json",), "Agent Trajectory Interchange Format 1.7", True),
     "html": Format(html, ".html", (".html", ".htm"), "one page to read, without scripts and network"),
     "python": Format(python, ".py", (".py",), "the cells as a Python file in percent format"),
 }

@@ -4,7 +4,8 @@ Agent Trajectory Interchange Format, version 1.7 (Harbor's RFC 0001): one JSON o
 An agent is a trajectory, its sub-agents are embedded in its `subagent_trajectories` and referred to by
 `trajectory_id`, from the result of the call that started them. A cell is a call of the tool `python`, a completion one
 of `llm_query`. `message` is the reply without its cell, `content` all that the cell put out; what the model was shown
-of it is the step's `extra.shown`. Fields that the format does not name are in `extra`, since it allows no others.
+of it is the step's `extra.shown`. Fields that the format does not name are in `extra`, since it allows no others; in
+that of the first trajectory is the record, by which it comes back as the run that it was, see `carried`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlm_kernel._version import __version__
+from rlm_kernel.trace import words
+from rlm_kernel.trace.carried import KEY, carried
 from rlm_kernel.trace.cells import readable
-from rlm_kernel.trace.exporters.parts import Times, answered, put_out, step_times, why_not
+from rlm_kernel.trace.exporters.parts import Times, put_out, step_times
 from rlm_kernel.trace.nesting import nested
 from rlm_kernel.trace.nodes import Agent, Call, Spent, Step, Totals
 from rlm_kernel.trace.sections import around
@@ -43,6 +46,8 @@ def atif(tree: Tree) -> str:
         facts = {"door": run.door, "limits": run.limits, "versions": run.versions, "origin": run.origin or None}
         ending = None if tree.end is None else tree.end.ending
         root["extra"] = {**root.get("extra", {}), "run": readable(_known({**facts, "ending": ending}))}
+    record = carried(tree, root)
+    root["extra"] = {**root.get("extra", {}), KEY: record}
     return json.dumps(root, indent=1) + "\n"
 
 
@@ -137,9 +142,9 @@ def _step(agent: Agent, step: Step, below: Mapping[str, dict[str, Any]], times: 
                 "cell_s": None if step.cell is None else step.cell.seconds,
                 "error": None if error is None else {"name": error.name, "message": error.message},
                 "final": True if step.cell is not None and step.cell.final else None,
-                "failure": None if step.failure is None else f"{step.failure.kind}: {step.failure.message}",
+                "failure": None if step.failure is None else words.failure(step.failure),
                 "completions": [_completion(call) for call in step.calls] or None,
-                "notes": [*step.notes, *(() if step.cell is None else step.cell.notes)] or None,
+                "notes": words.notes(step) or None,
             }
         ),
     }
@@ -159,7 +164,7 @@ def _observed(agent: Agent, step: Step | None, below: Mapping[str, dict[str, Any
         answer = call.reply.text if call.reply is not None else _failed(call)
         results.append(_known({"source_call_id": None if step is None else _call_id(step, call), "content": answer}))
     for child in agent.agents if step is None else step.agents:
-        value = child.end.answer if child.end is not None and answered(child) else why_not(child)
+        value = child.end.answer if child.end is not None and words.answered(child) else words.why_not(child)
         refers = [{"trajectory_id": child.id}] if child.id in below else None
         source = None if step is None else f"{step.number}-{child.id}"
         results.append(_known({"source_call_id": source, "content": value or "", "subagent_trajectory_ref": refers}))
@@ -182,7 +187,7 @@ def _completion(call: Call) -> dict[str, Any]:
 
 
 def _failed(call: Call) -> str:
-    return "no reply is in this record" if call.failure is None else f"{call.failure.kind}: {call.failure.message}"
+    return "no reply is in this record" if call.failure is None else words.failure(call.failure)
 
 
 def _metrics(usage: Usage) -> dict[str, Any]:

@@ -9,30 +9,20 @@ Messages that were sent to a model are left out but for completions: the trace n
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Iterator
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.exporters.parts import answered, why_not
+from rlm_kernel.trace.exporters import html_pieces as pieces
+from rlm_kernel.trace.nesting import unfolded
 from rlm_kernel.trace.nodes import Agent, Call, Step
-from rlm_kernel.trace.safe import clip, in_html, joined, one_line, outputs_text
+from rlm_kernel.trace.safe import in_html, one_line
 from rlm_kernel.trace.sections import around
 from rlm_kernel.trace.tree import Tree
-from rlm_kernel.values import Output
 
-TEXT_CHARS = 200_000
-"""Of one output, cell, answer."""
 CALL_CHARS = 20_000
 """Of a completion's prompt and of its reply."""
-PICTURE_CHARS = 10_000_000
-"""Of one picture in base64; a larger one is named."""
 DEEPEST = 100
 """Agents that stand inside each other; browsers give up on deeper pages, so those below stand beside."""
-
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_BLANK = re.compile(r"\s+")
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8888; --muted: #767676; --good: #1a7f46; --bad: #c0392b; --code: #8881; }
@@ -64,21 +54,16 @@ def html(tree: Tree) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n',
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
         f"<title>{in_html(name)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n",
-        f"<h1>{_text('' if root is None else root.question, TEXT_CHARS)}</h1>\n",
+        f"<h1>{pieces.escaped('' if root is None else root.question, pieces.TEXT_CHARS)}</h1>\n",
         _facts(tree),
     ]
     levels = {agent.id: level for agent, level in tree.walk()}
+
+    def section(agent: Agent) -> Iterator[str | Agent]:
+        return _agent(tree, agent, levels, agent is root)
+
     for top in [agent for agent, level in tree.walk() if level == 0]:
-        # A stack and no recursion: a tampered record may nest agents as deep as it likes.
-        waiting: list[Iterator[str | Agent]] = [_agent(tree, top, 0, levels, top is root)]
-        while waiting:
-            found = next(waiting[-1], None)
-            if found is None:
-                waiting.pop()
-            elif isinstance(found, Agent):
-                waiting.append(_agent(tree, found, levels[found.id], levels, False))
-            else:
-                parts.append(found)
+        parts += unfolded(section(top), Agent, section)
     parts.append("</body>\n</html>\n")
     return "".join(parts)
 
@@ -97,19 +82,21 @@ def _facts(tree: Tree) -> str:
         "Tokens": f"{usage.prompt_tokens:,} in{cached}, {usage.completion_tokens:,} out",
         "Versions": "" if run is None else ", ".join(f"{name} {version}" for name, version in run.versions.items()),
     }
-    lines = (f'<tr><td class="muted">{name}</td><td>{_line(said)}</td></tr>' for name, said in rows.items() if said)
+    lines = (
+        f'<tr><td class="muted">{name}</td><td>{pieces.line(said)}</td></tr>' for name, said in rows.items() if said
+    )
     return f"<table>{''.join(lines)}</table>\n"
 
 
-def _agent(tree: Tree, agent: Agent, level: int, levels: dict[str, int], opened: bool) -> Iterator[str | Agent]:
+def _agent(tree: Tree, agent: Agent, levels: dict[str, int], opened: bool) -> Iterator[str | Agent]:
     """Its page in pieces; a sub-agent in place of its own."""
-    spent = tree.spent(agent)
+    level, spent = levels[agent.id], tree.spent(agent)
     state = words.agent_state(agent)
-    mark = f'<span class="{"good" if answered(agent) else "bad"}">{_line(state, 40)}</span>'
-    question = "" if level == 0 and opened else f": {_line(agent.question, 90)}"
+    mark = f'<span class="{"good" if words.answered(agent) else "bad"}">{pieces.line(state, 40)}</span>'
+    question = "" if level == 0 and opened else f": {pieces.line(agent.question, 90)}"
     steps = words.count(spent.own.steps, "step")
     facts = in_html(" · ".join([steps, *words.spent(spent)]))
-    head = f"<b>Agent {_line(agent.id, 60)}</b>{question} · {mark}"
+    head = f"<b>Agent {pieces.line(agent.id, 60)}</b>{question} · {mark}"
     yield f'<details class="agent"{" open" if opened else ""}><summary>{head}'
     yield f' <span class="muted">· {facts}</span></summary>\n'
     # Beyond it browsers flatten what is nested; closed here, those below stand beside.
@@ -132,32 +119,32 @@ def _agent(tree: Tree, agent: Agent, level: int, levels: dict[str, int], opened:
                 below.append(child)
             else:
                 yield child
-    if agent.end is None or not answered(agent):
-        yield f'<p class="bad">{_line(why_not(agent), 2_000)}</p>\n'
+    if agent.end is None or not words.answered(agent):
+        yield f'<p class="bad">{pieces.line(words.why_not(agent), 2_000)}</p>\n'
     if agent.end is not None and agent.end.answer is not None:
-        named = "" if agent.end.name is None else f" (by its name {_line(agent.end.name, 200)})"
-        yield f'<div class="muted">answer{named}</div>{_pre(agent.end.answer, "answer")}'
+        named = "" if agent.end.name is None else f" (by its name {pieces.line(agent.end.name, 200)})"
+        yield f'<div class="muted">answer{named}</div>{pieces.pre(agent.end.answer, "answer")}'
     yield "</details>\n"
     yield from below
 
 
 def _terms(agent: Agent, level: int) -> Iterator[str]:
     if level:
-        yield f"<p>{_text(agent.question, CALL_CHARS)}</p>\n"
+        yield f"<p>{pieces.escaped(agent.question, CALL_CHARS)}</p>\n"
     rows = {"asked by": words.asked_by(agent), "model": agent.model, "tools": ", ".join(agent.tools)}
     facts = [f"{name} {said}" for name, said in rows.items() if said]
     if facts:
-        yield f'<div class="muted">{_line(" · ".join(facts), 1_000)}</div>\n'
+        yield f'<div class="muted">{pieces.line(" · ".join(facts), 1_000)}</div>\n'
     for name, said in (("the form of its answer", agent.schema), ("context", agent.context)):
         if said is not None:
-            yield f'<div class="muted">{name}</div>{_pre(said)}'
-    yield from (f'<div class="muted">{_line(note, 600)}</div>\n' for note in agent.notes)
+            yield f'<div class="muted">{name}</div>{pieces.pre(said)}'
+    yield from (f'<div class="muted">{pieces.line(note, 600)}</div>\n' for note in agent.notes)
 
 
 def _step(step: Step) -> str:
     """Without its end, before which the sub-agents go that it started."""
     state = words.step_state(step)
-    mark = f'<span class="{"good" if state in ("done", "final") else "bad"}">{_line(state, 40)}</span>'
+    mark = f'<span class="{"good" if state in ("done", "final") else "bad"}">{pieces.line(state, 40)}</span>'
     facts = [words.seconds(words.took_s(step))]
     if step.reply is not None:
         usage = step.reply.usage
@@ -166,53 +153,22 @@ def _step(step: Step) -> str:
         f'<section><h2>Step {step.number} · {mark} <span class="muted">· {in_html(" · ".join(facts))}</span></h2>\n'
     ]
     before, after = around(step.reply.text if step.reply is not None else "", step.source)
-    parts.append(_prose(before))
+    parts.append(pieces.prose(before))
     if step.source is not None:
-        parts.append(_pre(step.source, "cell"))
+        parts.append(pieces.pre(step.source, "cell"))
     parts.append(_calls(step.calls))
     if step.cell is not None:
-        parts += [_output(output) for output in step.cell.outputs]
+        parts += [pieces.output(output) for output in step.cell.outputs]
         if step.cell.error is not None:
             error = step.cell.error
-            parts.append(_pre(error.traceback or f"{error.name}: {error.message}", "error"))
+            parts.append(pieces.pre(error.traceback or f"{error.name}: {error.message}", "error"))
         if step.cell.dropped_chars:
             parts.append(f'<div class="muted">{step.cell.dropped_chars:,} characters were not kept</div>\n')
     if step.failure is not None:
-        parts.append(_pre(f"{step.failure.kind}: {step.failure.message}", "error"))
-    parts.append(_prose(after))
-    notes = [*step.notes, *(() if step.cell is None else step.cell.notes)]
-    parts += [f'<div class="muted">{_line(note, 600)}</div>\n' for note in notes]
+        parts.append(pieces.pre(words.failure(step.failure), "error"))
+    parts.append(pieces.prose(after))
+    parts += [f'<div class="muted">{pieces.line(note, 600)}</div>\n' for note in words.notes(step)]
     return "".join(parts)
-
-
-def _output(output: Output) -> str:
-    """An error is left out: it stands once, after all."""
-    if output.get("output_type") == "error":
-        return ""
-    data = output.get("data")
-    data = data if isinstance(data, dict) else {}
-    pictures = [picture for mime in data if (picture := _picture(str(mime), data[mime]))]
-    # Beside its picture, the repr of a figure says nothing.
-    text = "" if pictures else outputs_text((output,), TEXT_CHARS)
-    return "".join(pictures) + (_pre(text, "error" if output.get("name") == "stderr" else "") if text else "")
-
-
-def _picture(mime: str, value: object) -> str:
-    if mime == "image/svg+xml":
-        text = joined(value)
-        # In <img> an SVG runs no script and fetches nothing.
-        encoded = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii") if text else ""
-    elif mime in _PICTURES:
-        encoded = _BLANK.sub("", joined(value))
-        try:
-            base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
-            return ""
-    else:
-        return ""
-    if not encoded or len(encoded) > PICTURE_CHARS:
-        return ""
-    return f'<img alt="{in_html(mime)}" src="data:{mime};base64,{encoded}">\n'
 
 
 def _calls(calls: list[Call]) -> str:
@@ -228,29 +184,10 @@ def _call(call: Call) -> str:
     if call.reply is not None:
         usage = call.reply.usage
         facts += [f"{usage.total_tokens:,} tokens", words.dollars(usage.cost_usd), words.seconds(call.reply.seconds)]
-        answer = _pre(call.reply.text, "answer", CALL_CHARS)
+        answer = pieces.pre(call.reply.text, "answer", CALL_CHARS)
     elif call.failure is not None:
-        answer = _pre(f"{call.failure.kind}: {call.failure.message}", "error", CALL_CHARS)
+        answer = pieces.pre(words.failure(call.failure), "error", CALL_CHARS)
     else:
-        answer = f'<div class="bad">{_line(call.status)}</div>'
-    head = f'<div class="muted">{_line(" · ".join(facts), 300)}</div>'
-    return f"{head}{_pre(call.prompt, '', CALL_CHARS)}{answer}\n"
-
-
-def _prose(text: str) -> str:
-    shown = _text(text, TEXT_CHARS).strip()
-    return f"<p>{shown}</p>\n" if shown else ""
-
-
-def _pre(text: str, kind: str = "", chars: int = TEXT_CHARS) -> str:
-    # The newline is the parser's: it takes the first one away.
-    named = f' class="{kind}"' if kind else ""
-    return f"<pre{named}>\n{_text(text, chars)}</pre>\n"
-
-
-def _text(text: str, chars: int) -> str:
-    return in_html(clip(text, chars))
-
-
-def _line(text: str, chars: int = 400) -> str:
-    return in_html(one_line(text, chars))
+        answer = f'<div class="bad">{pieces.line(call.status)}</div>'
+    head = f'<div class="muted">{pieces.line(" · ".join(facts), 300)}</div>'
+    return f"{head}{pieces.pre(call.prompt, '', CALL_CHARS)}{answer}\n"

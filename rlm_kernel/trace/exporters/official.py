@@ -3,7 +3,8 @@ The JSONL log of the official rlm package, as its visualizer reads it: a line of
 
 A sub-agent is a call with `metadata` of its own, as that package nests them; a completion is a call without. Left out
 is what the format has no place for: variables (`locals` is empty), pictures, the tools and forms of an answer. Beside
-its own keys a step has `usage_summary`, and the metadata `run_id`. Answers are the recorded descriptions.
+its own keys a step has `usage_summary`, and the metadata `run_id`. Answers are the recorded descriptions. All of it is
+in the record that the metadata has too, by which the log comes back as the run that it was, see `carried`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from rlm_kernel.trace import words
+from rlm_kernel.trace.carried import KEY, carried
 from rlm_kernel.trace.cells import readable
-from rlm_kernel.trace.exporters.parts import Times, answered, stdout_and_stderr, step_times, why_not
+from rlm_kernel.trace.exporters.parts import Times, stdout_and_stderr, step_times
 from rlm_kernel.trace.nesting import nested
 from rlm_kernel.trace.nodes import Agent, Call, Step
 from rlm_kernel.trace.tree import Tree
@@ -34,7 +37,9 @@ def official(tree: Tree) -> str:
     head = {"type": "metadata", "timestamp": tree.started_at, **root["run_metadata"]}
     if len(tops) > 1:
         head["left_out_agents"] = len(tops) - 1
-    return "".join(json.dumps(line) + "\n" for line in [head, *root["iterations"]])
+    lines = [head, *root["iterations"]]
+    record = carried(tree, lines)
+    return "".join(json.dumps(line) + "\n" for line in [{**head, KEY: record}, *root["iterations"]])
 
 
 class _Room:
@@ -65,11 +70,12 @@ def _call_of(
         iterations.append(_persons_own(agent, len(iterations) + 1, below))
     if iterations and answer is not None:
         iterations[-1]["final_answer"] = readable(answer)
-        if agent.steps[-1:] and (cell := agent.steps[-1].cell) is not None and cell.final:
-            iterations[len(agent.steps) - 1]["code_blocks"][-1]["result"]["final_answer"] = readable(answer)
+        if agent.steps and (cell := agent.steps[-1].cell) is not None and cell.final:
+            for block in iterations[len(agent.steps) - 1]["code_blocks"]:  # one, unless its source is not recorded
+                block["result"]["final_answer"] = readable(answer)
     call["metadata"] = {"run_metadata": _metadata(tree, agent), "iterations": iterations}
-    if not answered(agent):
-        call["error"] = readable(why_not(agent))
+    if not words.answered(agent):
+        call["error"] = readable(words.why_not(agent))
     return call
 
 
@@ -113,7 +119,7 @@ def _iteration(
     if step.reply is not None:
         found["usage_summary"] = readable(_usage(step.reply.model, 1, step.reply.usage, step.reply.usage.cost_usd))
     if step.failure is not None:
-        found["error"] = readable(f"{step.failure.kind}: {step.failure.message}")
+        found["error"] = readable(words.failure(step.failure))
     if blocks:
         found["code_blocks"][0]["result"]["rlm_calls"] = _calls(step.calls, step.agents, below)
     return found
@@ -150,7 +156,7 @@ def _completion(call: Call) -> dict[str, Any]:
         "execution_time": 0.0 if reply is None else reply.seconds,
     }
     if call.failure is not None:
-        found["error"] = f"{call.failure.kind}: {call.failure.message}"
+        found["error"] = words.failure(call.failure)
     checked: dict[str, Any] = readable(found)
     return checked
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlm_kernel.trace.events import Asked, Replied
-from rlm_kernel.trace.nodes import Agent, Step
+from rlm_kernel.trace.nodes import Step
 from rlm_kernel.trace.safe import joined, outputs_text
 from rlm_kernel.trace.tree import Tree
 
@@ -58,14 +58,3 @@ def put_out(step: Step) -> str:
             texts.append("\n")
         texts.append(step.cell.error.traceback or f"{step.cell.error.name}: {step.cell.error.message}")
     return "".join(texts)
-
-
-def answered(agent: Agent) -> bool:
-    return agent.end is not None and agent.end.ending in ("final", "text")
-
-
-def why_not(agent: Agent) -> str:
-    """How it ended, where that is no answer."""
-    if agent.end is None:
-        return "no end is in this record"
-    return f"{agent.end.ending}: {agent.end.message}" if agent.end.message else str(agent.end.ending)

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.exporters.parts import why_not
 from rlm_kernel.trace.nodes import Agent, Step
 from rlm_kernel.trace.safe import clip, one_line, outputs_text, plain
 from rlm_kernel.trace.sections import around
@@ -123,7 +122,7 @@ def _heading(agent: Agent, step: Step, prose: str) -> str:
         facts.append(f"{tokens:,} tokens")
     text = f"\n# %% [markdown]\n# ## Step {step.number} · {one_line(' · '.join(facts), 200)}\n"
     if step.failure is not None:
-        text += _comment(f"\nThe model call failed: {step.failure.kind}: {step.failure.message}") + "\n"
+        text += _comment(f"\nThe model call failed: {words.failure(step.failure)}") + "\n"
     return text if not prose.strip() else text + f"#\n{_comment(prose.strip())}\n"
 
 
@@ -162,7 +161,7 @@ def _section(agent: Agent) -> Iterator[str]:
 
 
 def _end(agent: Agent) -> str:
-    text = why_not(agent) if agent.end is None or agent.end.message else f"{agent.end.ending}"
+    text = words.why_not(agent) if agent.end is None or agent.end.message else f"{agent.end.ending}"
     if agent.end is not None and agent.end.answer is not None:
         text += f": {clip(agent.end.answer, PROSE_CHARS)}"
     return f"\n# %% [markdown]\n{_comment(f'Agent {one_line(agent.id, 60)} ended: {text}')}\n"

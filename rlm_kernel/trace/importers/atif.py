@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlm_kernel.trace import carried
 from rlm_kernel.trace.importers.building import build
+from rlm_kernel.trace.importers.contexts import hide_unsaid
 from rlm_kernel.trace.importers.openai_chat import PUT_TOGETHER
 from rlm_kernel.trace.importers.parts import Actor, Completion, Imported, Origin, Turn
 from rlm_kernel.trace.importers.source import Log
 from rlm_kernel.trace.importers.texts import composed, dedented, ends_in_traceback, stream
-from rlm_kernel.trace.importers.values import code_of, kept, mapping, objects, rest, text, usage
+from rlm_kernel.trace.importers.values import cell_of, kept, mapping, number, objects, rest, text, usage
 from rlm_kernel.values import Message
 
 LOST = [
@@ -24,7 +26,6 @@ LOST = [
 _COMPLETIONS = ("llm_query", "llm_query_batched")
 _MAPPED = ("source", "message", "reasoning_content", "tool_calls", "observation", "timestamp", "model_name", "metrics")
 _COUNTED = ("prompt_tokens", "completion_tokens", "cached_tokens", "cost_usd")
-_SHELLS = ("bash", "shell", "sh", "terminal")
 
 
 def fits(head: list[Any]) -> bool:
@@ -41,14 +42,36 @@ def read(log: Log) -> list[Imported]:
     rows = [row for row in log.rows() if _is_trajectory(row)]
     found = []
     for at, row in enumerate(rows, 1):
+        name = log.run_name(at, len(rows))
         complaints = [log.complaint]
+        if carried.KEY in (extra := mapping(row.get("extra"))):
+            row = _without_record(row)
+            tree, why_not = carried.brought_back(extra[carried.KEY], row)
+            if tree is not None:
+                found.append(Imported(tree, name, log.complaint))
+                continue
+            complaints.append(why_not)
         root = _Reader(row, complaints).root()
+        hide_unsaid(root)
         agent = mapping(row.get("agent"))
         versions = {text(agent["name"]): text(agent.get("version"))} if isinstance(agent.get("name"), str) else {}
-        name = f"{log.path.stem}-{at}" if len(rows) > 1 else log.path.stem
-        origin = Origin("ATIF", LOST, None, name, versions=versions)
+        limits = _limits(row) if carried.KEY in versions else {}
+        origin = Origin("ATIF", LOST, None, name, limits, versions)
         found.append(build(root, origin, log.name, "; ".join(filter(None, complaints)) or None))
     return found
+
+
+def _without_record(row: dict[str, Any]) -> dict[str, Any]:
+    """As it was when the record was put into it: without an `extra` that was for that alone."""
+    extra = carried.without(row["extra"])
+    bare = {key: value for key, value in row.items() if key != "extra"}
+    return {**bare, "extra": extra} if extra else bare
+
+
+def _limits(row: dict[str, Any]) -> dict[str, float | None]:
+    """Those of our own run, where its record is not to be had: how deep it may ask decides what a cell's call is."""
+    run = mapping(mapping(row.get("extra")).get("run"))
+    return {name: number(value) for name, value in mapping(run.get("limits")).items()}
 
 
 class _Reader:
@@ -59,6 +82,8 @@ class _Reader:
         self._waiting: list[tuple[Actor, dict[str, Any]]] = []
         self._named: dict[str, dict[str, Any]] = {}
         self._taken: set[int] = {id(document)}
+        self._ours = mapping(document.get("agent")).get("name") == carried.KEY
+        """An export of ours that lost its record: what stands in `extra` is known."""
 
     def root(self) -> Actor:
         root = Actor()
@@ -116,7 +141,7 @@ class _Reader:
                 mine = results
             answer = "\n".join(text(one.get("content")) for one in mine if one.get("content") is not None)
             prompt = mapping(call.get("arguments")).get("prompt")
-            if (code := _source(call)) is not None:
+            if (code := cell_of(call.get("function_name"), call.get("arguments"))) is not None:
                 turn = Turn(source=code, reply=composed("" if turns else prose, dedented(code)), notes=[PUT_TOGETHER])
                 turn.outputs, turn.error, turn.ran = stream(answer), ends_in_traceback(answer), bool(mine)
                 turn.rest["tool"] = rest(call, ("arguments",))
@@ -135,6 +160,8 @@ class _Reader:
         if results:
             turns[0].rest["observation"] = [rest(one, ("subagent_trajectory_ref",)) for one in results]
         _facts(step, turns[0])
+        if self._ours:
+            turns[-1].final = mapping(step.get("extra")).get("final") is True
         for turn in turns:
             turn.at = turn.ended = step.get("timestamp")
         return turns
@@ -165,13 +192,3 @@ def _facts(step: dict[str, Any], turn: Turn) -> None:
     turn.model = text(step.get("model_name")) or None
     turn.rest |= rest(step, _MAPPED)
     turn.rest |= {"metrics": more} if (more := rest(metrics, _COUNTED)) else {}
-
-
-def _source(call: dict[str, Any]) -> str | None:
-    """A shell's command is a cell too, as Jupyter writes one."""
-    arguments = call.get("arguments")
-    if (code := code_of(arguments)) is not None:
-        return code
-    command = mapping(arguments).get("command", mapping(arguments).get("cmd"))
-    shell = text(call.get("function_name")).lower() in _SHELLS
-    return f"%%bash\n{command}" if shell and isinstance(command, str) and command.strip() else None

@@ -17,6 +17,7 @@ from rlm_kernel.trace import events as ev
 from rlm_kernel.trace.importers.parts import UNSAID, Actor, Completion, Imported, Origin, Turn
 from rlm_kernel.trace.importers.texts import dedented
 from rlm_kernel.trace.importers.values import as_json, described, file_name, kept, stamp, time
+from rlm_kernel.trace.nesting import unfolded
 from rlm_kernel.trace.safe import clip
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.values import Message
@@ -77,18 +78,14 @@ def build(root: Actor, origin: Origin, log: str, complaint: str | None) -> Impor
 
 def _walk(root: Actor) -> Iterator[Stamped]:
     """Depth first and without recursion: a log may nest as deep as it likes."""
-    open_ones = [_agent(_Below(root, "0", None, None))]
-    while open_ones:
-        item = next(open_ones[-1], None)
-        if item is None:
-            open_ones.pop()
-        elif not isinstance(item, _Below):
-            yield item
-        elif len(open_ones) > DEEPEST:
-            note = f"a sub-agent {DEEPEST} levels down, and all below it, were left out: no trace nests that deep"
-            yield None, ev.Noted(agent=item.caller or "0", text=note)
-        else:
-            open_ones.append(_agent(item))
+    return unfolded(_agent(_Below(root, "0", None, None)), _Below, _agent_or_note)
+
+
+def _agent_or_note(below: _Below) -> Iterator[Stamped | _Below]:
+    if below.id.count(".") <= DEEPEST:
+        return _agent(below)
+    note = f"a sub-agent {DEEPEST} levels down, and all below it, were left out: no trace nests that deep"
+    return iter([(None, ev.Noted(agent=below.caller or "0", text=note))])
 
 
 def _agent(below: _Below) -> Iterator[Stamped | _Below]:

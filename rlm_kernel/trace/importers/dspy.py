@@ -11,7 +11,7 @@ from typing import Any
 
 from rlm_kernel.trace.importers.building import build
 from rlm_kernel.trace.importers.parts import Actor, Imported, Origin, Turn
-from rlm_kernel.trace.importers.source import Log
+from rlm_kernel.trace.importers.source import Log, gathered
 from rlm_kernel.trace.importers.texts import composed, dedented, error_of, stream
 from rlm_kernel.trace.importers.values import mapping, objects, rest, text, usage
 
@@ -49,26 +49,12 @@ def _is_step(row: dict[str, Any]) -> bool:
 
 def read(log: Log) -> list[Imported]:
     """A run for each prediction, or each list; steps on lines of their own are one run."""
-    runs: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    alone: list[dict[str, Any]] = []
-    strays = 0
-    for row in log.rows():
-        steps = _steps(row)
-        if not steps:
-            strays += 1
-        elif isinstance(row, dict) and steps == [row]:
-            alone.append(row)
-        else:
-            runs.append((mapping(row), steps))
-    if alone:
-        runs.append(({}, alone))
-    stray = f"{strays} values hold no trajectory" if strays else None
-    complaint = "; ".join(filter(None, [log.complaint, stray])) or None
+    runs, complaint = gathered(log, _steps, "hold no trajectory")
     found = []
     for at, (prediction, steps) in enumerate(runs, 1):
         root = _actor(prediction, steps)
         inputs = [] if root.given else ["The inputs, its context among them: a trajectory has only what came out."]
-        name = f"{log.path.stem}-{at}" if len(runs) > 1 else log.path.stem
+        name = log.run_name(at, len(runs))
         found.append(build(root, Origin("dspy", [*LOST, *inputs], "dspy", name), log.name, complaint))
     return found
 

@@ -20,7 +20,7 @@ from rlm_kernel.trace.importers.parts import Actor, Imported, Origin, Turn
 from rlm_kernel.trace.importers.source import MAX_VALUE_BYTES, Log
 from rlm_kernel.trace.importers.texts import composed, dedented, error_of, stream
 from rlm_kernel.trace.importers.values import (
-    code_of,
+    cell_of,
     file_name,
     kept,
     mapping,
@@ -40,7 +40,6 @@ LOST = [
 ]
 ARCHIVE = b"PK\x03\x04"
 _ATTACHED = "attachment://"
-_SHELLS = ("bash", "bash_session", "shell")
 
 
 def fits(head: list[Any]) -> bool:
@@ -202,7 +201,7 @@ class _Walk:
                 yield from self._pool[begin : end if isinstance(end, int) else begin + 1]
 
     def _tool(self, agent: Actor, event: dict[str, Any]) -> None:
-        code = _source(event)
+        code = cell_of(event.get("function"), event.get("arguments"))
         if code is None or not agent.turns:
             agent.rest.setdefault("events", []).append(kept(event))
             return
@@ -218,11 +217,3 @@ class _Walk:
         turn.cell_s = seconds(event.get("working_time"))
         turn.ended = event.get("completed", event.get("timestamp"))
         turn.rest["tool"] = rest(event, ("event", "arguments", "result", "timestamp", "completed", "events", "span_id"))
-
-
-def _source(event: dict[str, Any]) -> str | None:
-    arguments = event.get("arguments")
-    command = mapping(arguments).get("cmd", mapping(arguments).get("command"))
-    if event.get("function") in _SHELLS:
-        return f"%%bash\n{command}" if isinstance(command, str) and command.strip() else None
-    return code_of(arguments)

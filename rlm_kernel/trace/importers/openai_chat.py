@@ -12,7 +12,7 @@ from typing import Any
 
 from rlm_kernel.trace.importers.building import build
 from rlm_kernel.trace.importers.parts import Actor, Imported, Origin, Turn
-from rlm_kernel.trace.importers.source import Log
+from rlm_kernel.trace.importers.source import Log, gathered
 from rlm_kernel.trace.importers.texts import composed, dedented, ends_in_traceback, reply_with, stream
 from rlm_kernel.trace.importers.values import code_of, mapping, message, objects, rest, text, usage
 from rlm_kernel.values import Message
@@ -36,7 +36,7 @@ _LEAD = re.compile(
 
 
 def fits(head: list[Any]) -> bool:
-    return any(_messages(row) or _is_message(row) for row in head)
+    return any(_messages(row) for row in head)
 
 
 def _is_message(row: Any) -> bool:
@@ -47,6 +47,9 @@ def _is_message(row: Any) -> bool:
 
 
 def _messages(row: Any) -> list[dict[str, Any]]:
+    """Of a conversation, of a bare list, of one message on a line by itself."""
+    if _is_message(row):
+        return [row]
     if isinstance(row, dict):
         row = next((row[name] for name in _LISTS if isinstance(row.get(name), list)), None)
     return [item for item in row if _is_message(item)] if isinstance(row, list) else []
@@ -54,26 +57,13 @@ def _messages(row: Any) -> list[dict[str, Any]]:
 
 def read(log: Log) -> list[Imported]:
     """A run for each conversation; messages on lines of their own are one conversation."""
-    runs: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    alone: list[dict[str, Any]] = []
-    strays = 0
-    for row in log.rows():
-        if _is_message(row):
-            alone.append(row)
-        elif found := _messages(row):
-            runs.append((mapping(row), found))
-        else:
-            strays += 1
-    if alone:
-        runs.append(({}, alone))
-    stray = f"{strays} values are no messages" if strays else None
-    complaint = "; ".join(filter(None, [log.complaint, stray])) or None
+    runs, complaint = gathered(log, _messages, "are no messages")
     imported = []
     for at, (row, messages) in enumerate(runs, 1):
         root = conversation(messages)
         root.model = text(row.get("model")) or root.model
         root.rest |= rest(row, (*_LISTS, "model"))
-        name = f"{log.path.stem}-{at}" if len(runs) > 1 else log.path.stem
+        name = log.run_name(at, len(runs))
         imported.append(build(root, Origin("chat", LOST, None, name), log.name, complaint))
     return imported
 

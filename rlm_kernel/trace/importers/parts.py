@@ -23,8 +23,13 @@ class Imported:
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """What this tool's logs never hold, a sentence each."""
-        return () if self.tree.run is None else tuple(self.tree.run.origin["lost"])
+        """What this tool's logs never hold, a sentence each; none of a run of ours, of which the log is an export."""
+        return () if self.tree.run is None else tuple(map(str, self.tree.run.origin.get("lost", ())))
+
+    @property
+    def tool(self) -> str:
+        """Whose run it is."""
+        return "rlm_kernel" if self.tree.run is None else str(self.tree.run.origin.get("tool", "rlm_kernel"))
 
 
 class _Unsaid:

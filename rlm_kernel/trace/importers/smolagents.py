@@ -11,7 +11,7 @@ from typing import Any
 
 from rlm_kernel.trace.importers.building import build
 from rlm_kernel.trace.importers.parts import UNSAID, Actor, Imported, Origin, Turn
-from rlm_kernel.trace.importers.source import Log
+from rlm_kernel.trace.importers.source import Log, gathered
 from rlm_kernel.trace.importers.texts import dedented, ends_in_expression, reply_with, stream
 from rlm_kernel.trace.importers.values import code_of, mapping, message, objects, rest, seconds, since, text, usage
 from rlm_kernel.values import CellError, Message, Output
@@ -29,9 +29,10 @@ def fits(head: list[Any]) -> bool:
 
 
 def _steps(row: Any) -> list[dict[str, Any]]:
+    """Of a RunResult, of a bare list, of one step on a line by itself."""
     if isinstance(row, dict):
-        return objects(row["steps"]) if isinstance(row.get("steps"), list) else [row]
-    return objects(row)
+        row = row["steps"] if isinstance(row.get("steps"), list) else [row]
+    return [step for step in objects(row) if _is_step(step) or "system_prompt" in step]
 
 
 def _is_step(row: dict[str, Any]) -> bool:
@@ -41,25 +42,12 @@ def _is_step(row: dict[str, Any]) -> bool:
 
 def read(log: Log) -> list[Imported]:
     """A run for each RunResult or list of steps; steps on lines of their own are one run."""
-    runs: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    alone: list[dict[str, Any]] = []
-    strays = 0
-    for row in log.rows():
-        steps = [step for step in _steps(row) if _is_step(step) or "system_prompt" in step]
-        strays += not steps
-        if steps == [row]:
-            alone += steps
-        elif steps:
-            runs.append((mapping(row), steps))
-    if alone:
-        runs.append(({}, alone))
-    stray = f"{strays} values hold no steps" if strays else None
-    complaint = "; ".join(filter(None, [log.complaint, stray])) or None
+    runs, complaint = gathered(log, _steps, "hold no steps")
     found = []
     for at, (result, steps) in enumerate(runs, 1):
         root = _actor(result, steps)
         said = [] if any(turn.asked is not None for turn in root.turns) else ["The messages that the model was sent."]
-        name = f"{log.path.stem}-{at}" if len(runs) > 1 else log.path.stem
+        name = log.run_name(at, len(runs))
         found.append(build(root, Origin("smolagents", [*LOST, *said], "smolagents", name), log.name, complaint))
     return found
 

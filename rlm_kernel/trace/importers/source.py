@@ -7,7 +7,7 @@ Nothing here knows a format. What is no JSON is passed over and told in `complai
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +35,10 @@ class Log:
     def name(self) -> str:
         """The file's name alone: a path says more of the machine than a trace should."""
         return self.path.name
+
+    def run_name(self, at: int, of: int) -> str:
+        """Of run `at` of so many that it holds."""
+        return f"{self.path.stem}-{at}" if of > 1 else self.path.stem
 
     def rows(self) -> Iterator[Any]:
         """All its values. Raises TraceError where the file cannot be read."""
@@ -64,6 +68,30 @@ class Log:
         named = ", ".join(map(str, self._bad[:5])) + (", …" if len(self._bad) > 5 else "")
         cut = "; the last one is cut off" if self._torn else ""
         return f"{len(self._bad)} lines of the log are no JSON and were left out (line {named}){cut}"
+
+
+Run = tuple[dict[str, Any], list[dict[str, Any]]]
+"""The value that held its items, or an empty one, and those."""
+
+
+def gathered(log: Log, items: Callable[[Any], list[dict[str, Any]]], none: str) -> tuple[list[Run], str | None]:
+    """
+    A run for each value that holds items; those that are items themselves are one run together. And what is missing:
+    `none` says what is wrong with values without any.
+    """
+    runs: list[Run] = []
+    alone: list[dict[str, Any]] = []
+    strays = 0
+    for row in log.rows():
+        found = items(row)
+        strays += not found
+        if found == [row]:
+            alone += found
+        elif found:
+            runs.append((row if isinstance(row, dict) else {}, found))
+    if alone:
+        runs.append(({}, alone))
+    return runs, "; ".join(filter(None, [log.complaint, f"{strays} values {none}" if strays else None])) or None
 
 
 def open_log(path: Path) -> Log:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 
+from rlm_kernel.trace.parsed import parsed
 from rlm_kernel.values import CellError, Output
 
 _TAG = re.compile(r"</?(?:think|thinking|reasoning)>", re.IGNORECASE)
@@ -120,14 +121,6 @@ def ends_in_traceback(text: str) -> CellError | None:
     error = error_of(text[at:])
     last = text.rstrip().rpartition("\n")[2]
     return error if re.match(rf"(?:[\w.]+\.)?{re.escape(error.name)}(?::|\Z)", last) else None
-
-
-def parsed(code: str) -> ast.Module | None:
-    """None where it is no Python. Nothing of it is run."""
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def assigned(code: str) -> set[str]:

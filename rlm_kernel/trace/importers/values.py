@@ -18,6 +18,7 @@ from rlm_kernel.values import Message, Role, Usage
 
 ANSWER_CHARS = 4_000
 _DEEPEST = 60
+_SHELLS = ("bash", "bash_session", "shell", "sh", "terminal")
 
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "assistant": "assistant", "gpt": "assistant"}
 _ROLES |= {"model": "assistant", "ai": "assistant", "agent": "assistant"}
@@ -185,6 +186,14 @@ def code_of(arguments: Any) -> str | None:
             return None
     data = mapping(arguments)
     return first_text(data.get(name) for name in ("code", "source", "script", "python_code", "python", "cell"))
+
+
+def cell_of(tool: Any, arguments: Any) -> str | None:
+    """The cell that a call of a tool is: its Python, or a shell's command as Jupyter writes one."""
+    if text(tool).lower() not in _SHELLS:
+        return code_of(arguments)
+    command = first_text(mapping(arguments).get(name) for name in ("command", "cmd"))
+    return None if command is None else f"%%bash\n{command}"
 
 
 def first_text(found: Iterable[Any]) -> str | None:

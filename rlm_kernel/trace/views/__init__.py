@@ -11,7 +11,7 @@ from rlm_kernel.trace.views.agents import agents_html, agents_table, agents_text
 from rlm_kernel.trace.views.cache_forms import cache_data, cache_html, cache_tables, cache_text
 from rlm_kernel.trace.views.graph import Edge, Graph, Node, graph_of
 from rlm_kernel.trace.views.graph_forms import MERMAID, graph_data, graph_text, mermaid
-from rlm_kernel.trace.views.savings import Savings, Transfer, savings_of
+from rlm_kernel.trace.views.savings import Savings, savings_of
 from rlm_kernel.trace.views.savings_forms import savings_data, savings_html, savings_table, savings_text
 from rlm_kernel.trace.views.tree_html import as_html
 from rlm_kernel.trace.views.tree_text import as_text

@@ -81,7 +81,7 @@ def _step(step: Step) -> dict[str, Any]:
         "final": cell is not None and cell.final,
         **_asked(step.reply, step.failure),
         "cell_s": None if cell is None else cell.seconds,
-        "notes": [*step.notes, *(() if cell is None else cell.notes)],
+        "notes": words.notes(step),
         "calls": [_call(call) for call in step.calls],
     }
 

@@ -1,21 +1,22 @@
 """
 Who wrote and who read what in a run, and when: agents and results as a small graph, from the record.
 
-Nodes are agents, keys of a store, variables that were handed over, and the person whose own cells took part. A record
-does not tell stores apart: a key is one node, whichever store it is in. Many sub-agents of one step are one node. The
-order rests on ids and numbers, never on which of several agents was faster.
+Nodes are agents, keys of a store, variables that were handed over, the person whose own cells took part, and states of
+workflows: they have the answers of their agents, write the result of their name, and were given as text what went to
+agents that are in no record. A record does not tell stores apart: a key is one node, whichever store it is in. Many
+sub-agents of one step are one node. The order rests on ids and numbers, never on which of several agents was faster.
 """
 
 from __future__ import annotations
 
-import ast
 from dataclasses import dataclass
 
 from rlm_kernel.trace.events import Used
-from rlm_kernel.trace.nodes import Agent, Step
+from rlm_kernel.trace.nodes import Agent, State, Step
 from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.varying import Names, names_in
+from rlm_kernel.trace.views.contexts import has_store, key_of
 from rlm_kernel.trace.views.syntax import answers_to
 
 MOST_BESIDE = 12
@@ -31,7 +32,10 @@ _HOW = {"write": "wrote", "delete": "deleted", "take": "took", "read": "read"}
 class Node:
     id: str
     kind: str
-    """`agent`, `agents` (many of one step, with all below them), `key` (of a store), `variable`, `person`."""
+    """
+    `agent`, `agents` (many of one step, with all below them), `key` (of a store), `variable`, `person`, `state` (of a
+    workflow, with all its visits).
+    """
     label: str
     """One safe line."""
 
@@ -41,7 +45,7 @@ class Edge:
     source: str
     target: str
     how: str
-    """`wrote`, `deleted`, `took` (by reference), `read`, `assigned`, `handed over`, `answer`."""
+    """`wrote`, `deleted`, `took` (by reference), `read`, `assigned`, `handed over`, `answer`, `as text`."""
     steps: tuple[int | None, ...] = ()
     """Those of the agent whose cell did it, in order, each once; None is a person's own cell."""
     times: int = 1
@@ -84,14 +88,17 @@ class _Drawing:
             self._given(agent, me)
             for step in agent.steps:
                 for used in step.used:
-                    self._used(me, step.number, used)
+                    self._used(self._writer(agent, used) or me, (step.number,), used)
             for used in agent.used:
-                self._used(self._person(), None, used)
+                writer = self._writer(agent, used)
+                self._used(writer or self._person(), (None,) if writer is None else (), used)
+            for state in agent.states:
+                self._as_text(agent, state)
         while open_ones:
             self._answered(open_ones.pop()[0], answers)
         self._assignments()
-        # The root of a run that a person's own cells began may have done nothing itself.
-        there = {self._agent(agent) for agent, _ in self._walked if agent.steps or agent.end is not None}
+        # The root of a run that a person's own cells began has done nothing itself.
+        there = {self._agent(agent) for agent, _ in self._walked if agent.steps or not _is_persons(agent)}
         there |= {end for source, target, _ in self._edges for end in (source, target)}
         nodes = [node for id, node in self._nodes.items() if id in there]
         return Graph(tuple(nodes), tuple(edge.done(*key) for key, edge in self._edges.items()))
@@ -143,15 +150,24 @@ class _Drawing:
         return id
 
     def _asker(self, agent: Agent) -> str:
-        caller = None if agent.caller is None or agent.in_step is None else self._tree.agents.get(agent.caller)
-        return self._person() if caller is None else self._agent(caller)
+        caller = None if agent.caller is None else self._tree.agents.get(agent.caller)
+        if caller is not None and (state := _state_of(agent, caller)) is not None:
+            return self._state(caller, state)
+        return self._person() if caller is None or agent.in_step is None else self._agent(caller)
+
+    def _state(self, agent: Agent, state: State) -> str:
+        """`agent` is whose cell runs the workflow."""
+        me = self._agent(agent)
+        label = f"state {state.name}" + ("" if state.step is None else f" of {me}")
+        return self._node(f"state {state.name} of {me}", "state", label)
 
     # Edges
 
     def _given(self, agent: Agent, me: str) -> None:
         name = agent.context_name
         if name is None:
-            if agent.context is not None:
+            # Of a store that a workflow hands over, what is taken and read is drawn.
+            if agent.context is not None and (agent.in_state is None or not has_store(agent)):
                 self._edge(self._asker(agent), me, "handed over", _when(agent))
             return
         caller = None if agent.caller is None else self._tree.agents.get(agent.caller)
@@ -170,10 +186,24 @@ class _Drawing:
         if agent.end is not None and agent.end.answer is not None:
             self._edge(self._agent(agent), self._asker(agent), "answer", _when(agent), name=names.get(agent.id))
 
-    def _used(self, who: str, step: int | None, used: Used) -> None:
+    def _used(self, who: str, when: tuple[int | None, ...], used: Used) -> None:
         key, how = self._key(used.key), _HOW.get(used.how) or one_line(used.how, 20)
         source, target = (who, key) if used.how in ("write", "delete") else (key, who)
-        self._edge(source, target, how, (step,), tokens=used.tokens)
+        self._edge(source, target, how, when, tokens=used.tokens)
+
+    def _writer(self, agent: Agent, used: Used) -> str | None:
+        """The state whose result it is."""
+        for state in agent.states if used.how == "write" else ():
+            if (state.name, state.step) == (used.key, used.step) and state.end is not None and state.end.error is None:
+                return self._state(agent, state)
+        return None
+
+    def _as_text(self, agent: Agent, state: State) -> None:
+        """What the state's agents were given by value."""
+        for each in () if state.end is None else state.end.loaded:
+            if each.key:
+                target = self._state(agent, state)
+                self._edge(self._key(each.key), target, "as text", _at(state.step), tokens=each.tokens)
 
     def _assignments(self) -> None:
         for (caller, name), last in self._handed.items():
@@ -228,21 +258,22 @@ class _Edge:
         return Edge(source, target, how, tuple(steps), self.times, self.tokens, tuple(self.names))
 
 
-def key_of(name: str, caller: Agent | None) -> str | None:
-    """The key that `context['key']` names; None for a variable, and for an item of a context that is a plain dict."""
-    if not (name.startswith("context[") and name.endswith("]")) or len(name) > 2_000:
-        return None
-    if caller is not None and (caller.context or "").removeprefix("`context`: ").startswith("dict"):
-        return None
-    try:
-        key = ast.literal_eval(name[len("context[") : -1])
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return None
-    return key if isinstance(key, str) else None
+def _state_of(agent: Agent, caller: Agent) -> State | None:
+    """In which it was asked."""
+    return next((state for state in caller.states if state.number == agent.in_state), None)
 
 
 def _when(agent: Agent) -> tuple[int | None, ...]:
-    return () if agent.caller is None else (agent.in_step,)
+    return () if agent.caller is None else _at(agent.in_step) if agent.in_state is not None else (agent.in_step,)
+
+
+def _is_persons(agent: Agent) -> bool:
+    return agent.caller is None and (agent.end is None or bool(agent.agents or agent.calls or agent.states))
+
+
+def _at(step: int | None) -> tuple[int | None, ...]:
+    """Of a state: whose cell ran it is plain where it was the person's."""
+    return () if step is None else (step,)
 
 
 def _names(step: Step) -> list[str] | None:

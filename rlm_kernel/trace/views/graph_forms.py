@@ -22,7 +22,7 @@ _MOST_NAMES = 3
 # The colon too: where one stands before a `#`, some lines lose their last semicolon. nbconvert puts the source into a
 # page as it is, so it must hold no `<` and no `&`. `direction LR` is a statement wherever in a line it stands.
 _UNSAFE = re.compile(r"[^A-Za-z0-9 .,_]|d(?=irection)")
-_SHAPES = {"key": ('[("', '")]'), "variable": ('(["', '"])'), "person": ('(("', '"))')}
+_SHAPES = {"key": ('[("', '")]'), "variable": ('(["', '"])'), "person": ('(("', '"))'), "state": ('{{"', '"}}')}
 
 
 def mermaid(graph: Graph) -> str:

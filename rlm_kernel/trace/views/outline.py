@@ -9,17 +9,19 @@ several agents was faster, so that a run that is done again looks the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.nodes import Agent, Call, Step
+from rlm_kernel.trace.nodes import Agent, Call, State, Step, by_state
 from rlm_kernel.trace.safe import clip, one_line
 from rlm_kernel.trace.tree import Tree
 
 MOST_AGENTS = 24
 MOST_CALLS = 8
 """Completions of one step that are shown, and sub-agents; the rest is counted."""
+MOST_STATES = 24
+"""Of one step."""
 HEAD_CHARS = 90
 """Of a prompt, a reply, a question of a sub-agent."""
 
@@ -50,6 +52,18 @@ class Node:
     below: dict[int | None, list[Node]] = field(default_factory=dict)
     """Its shown sub-agents by the step that started them; None for a person's own cell."""
 
+    def under(self, step: Step | None) -> Iterator[State | Node]:
+        """What hangs below a step: each state before those that it asked. Of more states than are shown, the first."""
+        number = None if step is None else step.number
+        states = [state for state in self.agent.states if state.step == number][:MOST_STATES]
+        at = 0
+        for node in self.below.get(number, []):
+            while at < len(states) and node.agent.in_state is not None and states[at].number <= node.agent.in_state:
+                yield states[at]
+                at += 1
+            yield node
+        yield from states[at:]
+
     @property
     def left_out(self) -> str:
         """How many of its steps, in words; empty where none is."""
@@ -57,13 +71,16 @@ class Node:
         return f"… {words.count(more, 'earlier step')}" if more else ""
 
     def more(self, step: Step | None) -> str:
-        """How many of the sub-agents that the step started are left out, in words."""
+        """How many of the sub-agents and states that the step started are left out, in words."""
         asked = self.agent.agents if step is None else step.agents
-        hidden = asked[len(self.below.get(None if step is None else step.number, [])) :]
-        if not hidden:
-            return ""
+        number = None if step is None else step.number
+        hidden = asked[len(self.below.get(number, [])) :]
         busy = sum(1 for agent in hidden if agent.end is None)
-        return f"… {words.count(len(hidden), 'more agent')}{f', {busy:,} at work' if busy else ''}"
+        states = sum(1 for state in self.agent.states if state.step == number) - MOST_STATES
+        parts = [words.count(states, "more state")] if states > 0 else []
+        parts += [words.count(len(hidden), "more agent")] if hidden else []
+        parts += [f"{busy:,} at work"] if busy else []
+        return f"… {', '.join(parts)}" if parts else ""
 
 
 def outline(
@@ -107,11 +124,16 @@ def _with_those_below(nodes: list[Node]) -> list[Node]:
         started = own + [(step.number, step.agents) for step in reversed(node.agent.steps)]
         for age, (number, agents) in enumerate(started):
             # A tampered record may let agents hang from each other in a ring.
-            here = [agent for agent in agents[:MOST_CALLS] if agent.id not in seen][: MOST_AGENTS - len(shown)]
+            fresh = [agent for agent in by_state(agents)[:MOST_CALLS] if agent.id not in seen]
+            here = fresh[: MOST_AGENTS - len(shown)]
             if here:
                 seen.update(agent.id for agent in here)
                 root_age = node.age if node.level else max(0, age - 1)
-                node.below[number] = [Node(agent, node.level + 1, root_age) for agent in here]
+                deeper = node.level + 1
+                node.below[number] = [
+                    Node(agent, deeper + (agent.in_state is not None and bool(node.agent.states)), root_age)
+                    for agent in here
+                ]
                 shown += node.below[number]
                 waiting += node.below[number]
     return shown

@@ -1,11 +1,16 @@
-"""What a prompt token of a run cost on the mean, found from what its calls cost. Records hold no prices."""
+"""
+What a prompt token of a run cost on the mean, for each of its models.
+
+A record says of each call what its prompt cost. One that was made before, or of a provider that tells a sum and no
+prices, says only what the whole call cost: there the price is found from those sums.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rlm_kernel.trace.nodes import Call, Step
+from rlm_kernel.trace.nodes import Agent, Call, Step
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.values import Reply
 
@@ -17,31 +22,58 @@ _MOST = 1e12
 """Tokens or dollars; a record that says more was tampered with."""
 
 
-def prompt_price(tree: Tree) -> float | None:
+def prompt_prices(tree: Tree) -> dict[str, float]:
     """
-    Dollars; cached and uncached prompt tokens together. None where no call's cost is known, or they do not tell.
-
-    A call costs so much for each uncached, cached and completion token. These three prices of each model are those
-    that fit its calls best (least squares); a model whose calls they do not fit is left out.
+    Dollars by model, as it was asked for; cached and uncached tokens together. A model whose calls do not tell is
+    not in it.
     """
     by_model: dict[str, list[Reply]] = {}
     for agent, _ in tree.walk():
-        asked_for: list[Step | Call] = [*agent.steps, *agent.all_calls]
-        for asked in asked_for:
-            if (reply := asked.reply) is not None and _is_sound(reply):
-                by_model.setdefault(reply.model, []).append(reply)
-    paid = tokens = 0.0
-    for replies in by_model.values():
-        if (prices := _prices(replies)) is not None:
-            for uncached, cached, _ in map(_tokens, replies):
-                paid += uncached * prices[0] + cached * prices[1]
-                tokens += uncached + cached
-    return paid / tokens if tokens else None
+        for model, asked in asked_of(agent):
+            if (reply := asked.reply) is not None:
+                by_model.setdefault(model, []).append(reply)
+    found = ((model, _told(replies), replies) for model, replies in by_model.items())
+    prices = ((model, _fitted(replies) if told is None else told) for model, told, replies in found)
+    return {model: price for model, price in prices if price is not None}
+
+
+def asked_of(agent: Agent) -> Iterator[tuple[str, Step | Call]]:
+    """Its model calls, each with the model that was asked for: what a provider calls it may change."""
+    yield from ((agent.model, step) for step in agent.steps)
+    yield from ((call.model, call) for call in agent.all_calls)
+
+
+def _told(replies: Sequence[Reply]) -> float | None:
+    """By those calls of which the record says what the prompt cost."""
+    told = [
+        (reply.usage.prompt_tokens, reply.prompt_usd)
+        for reply in replies
+        if _are_sound(reply.usage.prompt_tokens, reply.prompt_usd)
+    ]
+    tokens = sum(count for count, _ in told)
+    return sum(paid or 0.0 for _, paid in told) / tokens if tokens else None
+
+
+def _fitted(replies: Sequence[Reply]) -> float | None:
+    """
+    A call costs so much for each uncached, cached and completion token. These three prices are those that fit the
+    calls best (least squares); None where they do not fit.
+    """
+    sound = [reply for reply in replies if _is_sound(reply)]
+    prices = _prices(sound) if sound else None
+    rows = list(map(_tokens, sound))
+    tokens = sum(uncached + cached for uncached, cached, _ in rows)
+    if prices is None or not tokens:
+        return None
+    return sum(uncached * prices[0] + cached * prices[1] for uncached, cached, _ in rows) / tokens
 
 
 def _is_sound(reply: Reply) -> bool:
     usage = reply.usage
-    counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, usage.cost_usd)
+    return _are_sound(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens or 0, usage.cost_usd)
+
+
+def _are_sound(*counts: float | None) -> bool:
     return all(each is not None and 0 <= each <= _MOST for each in counts)
 
 

@@ -9,8 +9,9 @@ from rlm_kernel.trace.cells import readable
 from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views.graph import PERSON
-from rlm_kernel.trace.views.savings import ASSUMED, Savings, Transfer, savings_of
+from rlm_kernel.trace.views.savings import ASSUMED, Savings, savings_of
 from rlm_kernel.trace.views.table import Row, table_html, table_text
+from rlm_kernel.trace.views.transfers import Sent, Transfer
 
 HEADERS = ("from", "to", "what", "step", "tokens", "in window", "requests", "by value", "saved", "saved $")
 MOST_ROWS = 50
@@ -22,10 +23,10 @@ def savings_table(savings: Savings, most: int | None = None) -> tuple[Row, list[
     """
     `HEADERS`, then a row for each transfer, those first that save most, or for the first `most`; those that are alike
     stay in the order of the agents. `tokens` is the whole once, `by value` with each request that would have carried
-    it. Unknown is a dash, never 0.
+    it. Unknown is a dash, never 0. After them those that went as text to an agent of a workflow, which saved nothing.
     """
     in_order = sorted(savings.transfers, key=lambda each: -1 if each.saved is None else each.saved, reverse=True)
-    return HEADERS, [_row(savings, transfer) for transfer in in_order[:most]]
+    return HEADERS, [*map(_row, in_order), *map(_sent_row, savings.sent)][:most]
 
 
 def savings_text(tree: Tree) -> str:
@@ -45,10 +46,14 @@ def savings_data(tree: Tree) -> dict[str, Any]:
         loaded, loaded_once         prompt tokens as reported; with each message counted once
         by_value, by_value_once     the same had every result gone by value
         saved, saved_once           the difference
-        price_usd                   of a prompt token, on the mean; `loaded_usd`, `by_value_usd`, `saved_usd` by it
+        loaded_usd, saved_usd, by_value_usd     each at the price of the model that it went to
+        price_usd                   of a prompt token, on the mean
         unknown                     how many transfers are of unknown size, and in no sum
         transfers   source, target (an agent's id, or `person`), what, name, step, tokens, requests, loaded, carried,
                     by_value, saved, saved_usd
+        sent_tokens, typed_tokens   what agents of workflows that take text were given, with prompts, and answered;
+                    estimated
+        sent        source, agent (whose workflow), step, state, visit, key, tokens, times: results among those
         typed_again  agent, step, what, tokens, variable, shown_at, start
         assumed     a sentence
     """
@@ -57,15 +62,17 @@ def savings_data(tree: Tree) -> dict[str, Any]:
         {
             **{name: getattr(savings, name) for name in ("loaded", "loaded_once", "by_value", "by_value_once")},
             **{name: getattr(savings, name) for name in ("saved", "saved_once", "price_usd", "unknown")},
-            **{f"{name}_usd": savings.dollars(getattr(savings, name)) for name in ("loaded", "by_value", "saved")},
+            **{name: getattr(savings, name) for name in ("loaded_usd", "by_value_usd", "saved_usd")},
+            **{name: getattr(savings, name) for name in ("sent_tokens", "typed_tokens")},
             "transfers": [
                 {
                     **{name: getattr(each, name) for name in ("source", "target", "what", "name", "step", "tokens")},
                     **{name: getattr(each, name) for name in ("requests", "loaded", "carried", "by_value", "saved")},
-                    "saved_usd": None if each.saved is None else savings.dollars(each.saved),
+                    "saved_usd": each.saved_usd,
                 }
                 for each in savings.transfers
             ],
+            "sent": [{name: getattr(each, name) for name in each.__slots__} for each in savings.sent],
             "typed_again": [
                 {name: getattr(each, name) for name in each.__slots__}  # a flat dataclass
                 for each in savings.typed_again
@@ -79,12 +86,12 @@ def savings_data(tree: Tree) -> dict[str, Any]:
 def _parts(savings: Savings) -> tuple[Row, list[Row], list[str]]:
     headers, rows = savings_table(savings, MOST_ROWS)
     after = []
-    if more := len(savings.transfers) - len(rows):
+    if more := len(savings.transfers) + len(savings.sent) - len(rows):
         after.append(f"… {words.count(more, 'more transfer')}, all in the sums")
-    return headers, rows, [*after, *_sums(savings), *_typed(savings), ASSUMED]
+    return headers, rows, [*after, *_sums(savings), *_beside(savings), *_typed(savings), ASSUMED]
 
 
-def _row(savings: Savings, transfer: Transfer) -> Row:
+def _row(transfer: Transfer) -> Row:
     named = transfer.what if transfer.name is None else f"{transfer.what} {one_line(transfer.name, 40)}"
     return (
         _who(transfer.source),
@@ -96,13 +103,26 @@ def _row(savings: Savings, transfer: Transfer) -> Row:
         words.number(transfer.requests),
         words.number(transfer.by_value),
         words.number(transfer.saved),
-        words.dollars(None if transfer.saved is None else savings.dollars(transfer.saved)),
+        words.dollars(transfer.saved_usd),
+    )
+
+
+def _sent_row(sent: Sent) -> Row:
+    """Each time was one request, all of it in a window."""
+    visit = "" if sent.visit == 1 else f", visit {sent.visit}"
+    return (
+        _who(sent.source),
+        f"state {one_line(sent.state, 40)}{visit}",
+        f"text {one_line(sent.key, 40)}",
+        "–" if sent.step is None else str(sent.step),
+        *[words.number(sent.tokens // sent.times), words.number(sent.tokens), words.number(sent.times)],
+        *[words.number(sent.tokens), words.number(0), words.UNKNOWN],
     )
 
 
 def _sums(savings: Savings) -> list[str]:
     lines = [
-        f"loaded: {words.count(savings.loaded, 'prompt token')}, {_paid(savings, savings.loaded)}; "
+        f"loaded: {words.count(savings.loaded, 'prompt token')}, {_paid(savings.loaded_usd)}; "
         f"{savings.loaded_once:,} with each message counted once"
     ]
     if savings.unknown and savings.unknown == len(savings.transfers):
@@ -110,17 +130,31 @@ def _sums(savings: Savings) -> list[str]:
     least = "at least " if savings.unknown else ""
     share = f", {savings.saved / savings.by_value:.1%} of it" if savings.saved else ""
     lines += [
-        f"by value: {least}{words.count(savings.by_value, 'prompt token')}, {_paid(savings, savings.by_value)}; "
+        f"by value: {least}{words.count(savings.by_value, 'prompt token')}, {_paid(savings.by_value_usd)}; "
         f"{savings.by_value_once:,} with each counted once",
-        f"saved: {least}{words.count(savings.saved, 'prompt token')}, {_paid(savings, savings.saved)}{share}",
+        f"saved: {least}{words.count(savings.saved, 'prompt token')}, {_paid(savings.saved_usd)}{share}",
     ]
     if savings.unknown:
         lines.append(f"of unknown size, and in no sum: {words.count(savings.unknown, 'transfer')}")
     return lines
 
 
-def _paid(savings: Savings, tokens: int) -> str:
-    cost = savings.dollars(tokens)
+def _beside(savings: Savings) -> list[str]:
+    """Both kinds of agents side by side, where there are some that take text."""
+    if not savings.sent_tokens and not savings.typed_tokens:
+        return []
+    known = [each for each in savings.transfers if each.tokens is not None]
+    whole, shown = sum(each.tokens or 0 for each in known), sum(each.loaded for each in known)
+    times = sum(each.times for each in savings.sent)
+    sent = sum(each.tokens for each in savings.sent)
+    return [
+        f"by reference: {words.count(len(known), 'result')} of {whole:,} tokens, {shown:,} of them in a window",
+        f"as text: {words.count(times, 'result')} of {sent:,} tokens, all in a window; with prompts "
+        f"{savings.sent_tokens:,}, and {savings.typed_tokens:,} answered (estimated, in no sum above)",
+    ]
+
+
+def _paid(cost: float | None) -> str:
     return "cost unknown" if cost is None else words.dollars(cost)
 
 

@@ -7,30 +7,16 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
-import warnings
 from collections.abc import Iterator
+
+from rlm_kernel.trace.parsed import parsed
 
 ASKS = frozenset({"llm_query", "allm_query", "rlm_query"})
 ASKS_MANY = frozenset({"llm_query_batched", "rlm_query_batched"})
 _ENDS = frozenset({"FINAL", "FINAL_VAR"})
 _PUTS_OUT = frozenset({"print", "display"})
 _READS = frozenset({"READ", "read"})
-_MAGIC = re.compile(r"^[ \t]*+(?:[\w, ]++=[ \t]*+)?(?:%%.*\n|%|!).*", re.MULTILINE)
 _NAME_CHARS = 80
-_FILENAME = "<a look at the syntax>"
-# Python says it when the cell runs, and not again here; see `varying`.
-warnings.filterwarnings("ignore", category=SyntaxWarning, module=_FILENAME)
-
-
-def parsed(source: str) -> ast.Module | None:
-    """None for what is no Python, also without its magics."""
-    for text in (source, _MAGIC.sub("", source)):
-        try:
-            return ast.parse(text, _FILENAME)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-    return None
 
 
 def answers_to(source: str, agents: int, final: bool) -> list[str] | None:

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.nodes import Agent, Call, Step
+from rlm_kernel.trace.nesting import unfolded
+from rlm_kernel.trace.nodes import Agent, Call, Step, by_state
 from rlm_kernel.trace.rows import rows
 from rlm_kernel.trace.safe import clip, one_line, outputs_text, plain
+from rlm_kernel.trace.states import state_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views import outline
 
@@ -74,17 +76,12 @@ def tree_lines(tree: Tree, everything: bool = False) -> Iterator[Line]:
     """The whole run: every agent where it was asked. Of wide fan-outs the first, unless `everything` is asked for."""
     yield (("bold", outline.run_line(tree, True)),)
     levels = {agent.id: level for agent, level in tree.walk()}
-    # A stack and no recursion: a tampered record may nest agents as deep as it likes.
+
+    def page(agent: Agent) -> Iterator[Line | Agent]:
+        return _agent(tree, agent, levels[agent.id], everything, levels)
+
     for top in [agent for agent, level in tree.walk() if level == 0]:
-        waiting: list[Iterator[Line | Agent]] = [_agent(tree, top, 0, everything, levels)]
-        while waiting:
-            found = next(waiting[-1], None)
-            if found is None:
-                waiting.pop()
-            elif isinstance(found, Agent):
-                waiting.append(_agent(tree, found, levels[found.id], everything, levels))
-            else:
-                yield found
+        yield from unfolded(page(top), Agent, page)
 
 
 def _agent(tree: Tree, agent: Agent, level: int, everything: bool, levels: dict[str, int]) -> Iterator[Line | Agent]:
@@ -102,24 +99,33 @@ def _agent(tree: Tree, agent: Agent, level: int, everything: bool, levels: dict[
         yield (("dim", f"{margin}  note: {one_line(note, 600)}"),)
     for step in agent.steps:
         yield from _step(step, margin + "  ", everything)
-        yield from _below(step.agents, margin + "  ", everything, levels)
+        yield from _below(agent, step, margin + "  ", everything, levels)
     yield from _calls(agent.calls, margin + "  ", everything)
-    yield from _below(agent.agents, margin + "  ", everything, levels)
+    yield from _below(agent, None, margin + "  ", everything, levels)
     end = outline.end_line(node)
-    style: Style = "good" if agent.end is not None and agent.end.ending in ("final", "text") else "bad"
+    style: Style = "good" if words.answered(agent) else "bad"
     yield (("", f"{margin}  "), (style, end or "no end in this record"))
     if agent.end is not None and agent.end.answer is not None:
         most = None if everything else OUTPUT_LINES
         yield from _block(agent.end.answer, f"{margin}    ", "", most)
 
 
-def _below(asked: list[Agent], margin: str, everything: bool, levels: dict[str, int]) -> Iterator[Line | Agent]:
+def _below(
+    caller: Agent, step: Step | None, margin: str, everything: bool, levels: dict[str, int]
+) -> Iterator[Line | Agent]:
+    """What the step started, or a person's own cell: sub-agents, and states of workflows before those they asked."""
+    asked = caller.agents if step is None else step.agents
+    states = [state for state in caller.states if state.step == (None if step is None else step.number)]
     # One that stands at level 0 hangs in a ring, and is told there.
-    agents = [agent for agent in asked if levels[agent.id] > 0]
+    agents = by_state([agent for agent in asked if levels[agent.id] > 0])
     shown = agents if everything else agents[:MOST_SIBLINGS]
-    yield from shown
+    for agent in shown:
+        while states and agent.in_state is not None and states[0].number <= agent.in_state:
+            yield (("", margin), ("bold", state_line(states.pop(0))))
+        yield agent
+    yield from ((("", margin), ("bold", state_line(state))) for state in states)
     if hidden := agents[len(shown) :]:
-        wrong = sum(1 for agent in hidden if agent.end is None or agent.end.ending not in ("final", "text"))
+        wrong = sum(1 for agent in hidden if not words.answered(agent))
         told = f", {wrong:,} without an answer" if wrong else ""
         yield (("dim", f"{margin}… {words.count(len(hidden), 'more agent')}{told}: --all shows them"),)
 
@@ -140,8 +146,7 @@ def _step(step: Step, margin: str, everything: bool) -> Iterator[Line]:
         yield from _block(text, f"{margin}  > ", "", None if everything else OUTPUT_LINES)
     trouble = outline.step_trouble(step, MOST_CHARS if everything else 4_000)
     yield from _block(trouble, f"{margin}  ! ", "bad", None if everything else OUTPUT_LINES)
-    notes = [*step.notes, *(() if step.cell is None else step.cell.notes)]
-    yield from ((("dim", f"{margin}  note: {one_line(note, 600)}"),) for note in notes)
+    yield from ((("dim", f"{margin}  note: {one_line(note, 600)}"),) for note in words.notes(step))
 
 
 def _block(text: str, margin: str, style: Style, most: int | None) -> Iterator[Line]:

@@ -8,8 +8,9 @@ is escaped, without exception; see `safe`.
 from __future__ import annotations
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.nodes import Call, Step
+from rlm_kernel.trace.nodes import Call, State, Step
 from rlm_kernel.trace.safe import clip, in_html, one_line, outputs_text
+from rlm_kernel.trace.states import state_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views import outline as lines
 
@@ -61,8 +62,11 @@ def _agent(tree: Tree, node: lines.Node, volatile: bool) -> list[str]:
 
 def _below(tree: Tree, node: lines.Node, step: Step | None, volatile: bool) -> list[str]:
     parts = []
-    for each in node.below.get(None if step is None else step.number, []):
-        parts += _agent(tree, each, volatile)
+    for each in node.under(step):
+        if isinstance(each, State):
+            parts.append(f'<div style="padding-left: 14px">{in_html(state_line(each))}</div>')
+        else:
+            parts += _agent(tree, each, volatile)
     more = node.more(step)
     return [*parts, _muted(more)] if more else parts
 

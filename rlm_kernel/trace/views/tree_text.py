@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rlm_kernel.trace import words
-from rlm_kernel.trace.nodes import Call, Step
+from rlm_kernel.trace.nodes import Call, State, Step
 from rlm_kernel.trace.safe import clip, one_line, outputs_text
+from rlm_kernel.trace.states import state_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views import outline as lines
 
@@ -52,8 +53,11 @@ def _agent(tree: Tree, node: lines.Node, times: bool) -> list[str]:
 
 def _below(tree: Tree, node: lines.Node, step: Step | None, times: bool) -> list[str]:
     shown = []
-    for each in node.below.get(None if step is None else step.number, []):
-        shown += _agent(tree, each, times)
+    for each in node.under(step):
+        if isinstance(each, State):
+            shown.append(_margin(node.level + 1) + state_line(each))
+        else:
+            shown += _agent(tree, each, times)
     more = node.more(step)
     return [*shown, _margin(node.level + 1) + more] if more else shown
 

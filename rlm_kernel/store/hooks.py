@@ -1,0 +1,103 @@
+"""Who is told of what is done to a store, and who renders its values: handed down, as whoever renders stands above."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol
+
+from rlm_kernel.errors import UsageError
+
+_log = logging.getLogger(__name__)
+
+
+class Witness(Protocol):
+    """
+    Whoever is at work, and is told what they do. Called in their thread, after the store has done it and holds no
+    lock. What these methods raise is logged and goes no further. `store` is the same number for a store and its views.
+    """
+
+    @property
+    def who(self) -> str:
+        """`0.2`, or `person`."""
+
+    @property
+    def step(self) -> int | None: ...
+
+    def wrote(self, store: int, key: str, value: object, replaced: bool) -> None: ...
+
+    def took(self, store: int, keys: tuple[str, ...]) -> None:
+        """By reference. One key, or those of all values where `values()` or `items()` handed them out."""
+
+    def deleted(self, store: int, keys: tuple[str, ...]) -> None: ...
+
+    def read(self, key: str, tokens: int, size: int) -> None:
+        """Text of a result, or of a variable: so many tokens of about `size`."""
+
+
+WITNESS: ContextVar[Witness | None] = ContextVar("rlm_witness", default=None)
+"""None: nobody looks, and the store takes a write for the person's."""
+
+
+class Reader(Protocol):
+    """Puts bounded text of a value into the window of whoever asks. Raises ContextBudgetExceeded or UsageError."""
+
+    def __call__(
+        self,
+        key: str,
+        value: object,
+        *,
+        max_tokens: int | None,
+        lines: tuple[int | None, int | None] | None,
+        chars: tuple[int | None, int | None] | None,
+        rows: tuple[int | None, int | None] | None,
+    ) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a listing says of a value: `12,034 chars`, tokens where they are told cheaply, the start in one line."""
+
+    size: str = ""
+    tokens: int | None = None
+    preview: str = ""
+
+
+reader: Reader | None = None
+glancer: Callable[[object], Glance] | None = None
+
+
+def set_reader(read: Reader | None) -> None:
+    """Who does `store.read(key)`, and `READ`."""
+    global reader
+    reader = read
+
+
+def read_text(
+    key: str,
+    value: object,
+    *,
+    max_tokens: int | None = None,
+    lines: tuple[int | None, int | None] | None = None,
+    chars: tuple[int | None, int | None] | None = None,
+    rows: tuple[int | None, int | None] | None = None,
+) -> str:
+    """`value` under that name in messages and in the record. Raises as `Reader` does."""
+    if reader is None:
+        raise UsageError("read needs the rlm kernel: choose it for the notebook, or run %load_ext rlm_kernel")
+    return reader(key, value, max_tokens=max_tokens, lines=lines, chars=chars, rows=rows)
+
+
+def set_glance(glance: Callable[[object], Glance] | None) -> None:
+    """Who looks at values for `list_available()`. It must be quick, and raise nothing."""
+    global glancer
+    glancer = glance
+
+
+def tell(what: Callable[..., None], *about: object) -> None:
+    try:
+        what(*about)
+    except Exception:  # a record that fails must not take the result with it
+        _log.exception("the record of what was done to the store failed")
