@@ -23,8 +23,9 @@ from rlm_kernel.environment.interrupts import Patience, stoppable
 from rlm_kernel.environment.sink import SINK
 from rlm_kernel.errors import FinalAnswer, UsageError
 from rlm_kernel.namespace import LENT
+from rlm_kernel.person import Person
 from rlm_kernel.store import Glance, Store, set_glance, set_reader
-from rlm_kernel.workspace import Person, Workspace
+from rlm_kernel.workspace import Workspace
 
 
 class Shell(routing.RoutedShell):

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from IPython.core.getipython import get_ipython
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import display
-from traitlets.config import Config
-
-from rlm_kernel.environment import routing
 from rlm_kernel.environment.interrupts import stoppable
-from rlm_kernel.environment.notebooklike import NotebookShell, notebooklike
+from rlm_kernel.environment.notebooklike import a_namespace, a_shell
 from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import resolve
-from rlm_kernel.namespace import lend
+from rlm_kernel.namespace import LENT
 from rlm_kernel.rerun.again import Replay
 from rlm_kernel.rerun.needs import prepare
 from rlm_kernel.runner import Runner
@@ -74,13 +65,11 @@ async def arun(
     if not question.strip():
         raise UsageError("the question is empty")
     chosen = RLM.load().replaced(**({"model": model} if model is not None else {}), **settings)
-    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__, "display": display}
-    namespace["context"] = Store() if context is None else context
-    lend(namespace)
     form = None if schema is None else Schema(schema)
     task = asyncio.current_task()
     assert task is not None
-    with _shell() as shell:
+    with a_shell() as shell, a_namespace(shell, {**LENT, "context": Store()}) as namespace:
+        namespace["context"] = Store() if context is None else context
         runner = Runner(
             lambda name: resolve(name or chosen.model, timeout_s=chosen.timeout_s),
             namespace,
@@ -92,10 +81,8 @@ async def arun(
             schema=form,
             keep_context=chosen.keep_context,
         )
-        with stoppable(task, runner.stop):
-            routing.install(shell)
-            with shell.builtin_trap:
-                return await runner.run(question, frontend=not quiet)
+        with stoppable(task, runner.stop), shell.builtin_trap:
+            return await runner.run(question, frontend=not quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,58 +107,15 @@ def replay(trace: str | Path | Trace, context: object = None, *, strict: bool = 
     if _in_a_loop():
         raise UsageError("an event loop is running here already: use %rlm replay, or a thread")
     loaded = trace if isinstance(trace, Trace) else load_trace(trace)
-    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__, "display": display}
-    if context is not None:
-        namespace["context"] = context
-    lend(namespace)
-    with _shell() as shell:
+    with a_shell() as shell, a_namespace(shell, {**LENT, "context": Store()}) as namespace:
+        del namespace["context"]  # that of the record comes
+        if context is not None:
+            namespace["context"] = context
         again = Replay(loaded, shell, namespace, strict=strict, rerun=rerun)
         said = prepare(loaded, namespace)
-        routing.install(shell)
         with shell.builtin_trap:
             diverged = asyncio.run(again.all())
     if diverged is not None:
         raise diverged from None
     answer = None if again.answer is None else again.answer.value
     return Replayed(answer, again.report()["cells"], (*said, *again.recorded.notes))
-
-
-_made: InteractiveShell | None = None
-_used = 0
-
-
-@contextmanager
-def _shell() -> Iterator[Any]:
-    """
-    IPython's machinery: transforms, magics, formatters. The one that is there; or one of our own, for the time of a
-    run, so that a script does not find itself in IPython afterwards.
-    """
-    global _made, _used
-    existing = get_ipython()
-    if existing is not None and existing is not _made:
-        yield existing
-        return
-    if _made is None:
-        _made = _make_shell()
-    _used += 1
-    for kind in InteractiveShell._walk_mro():
-        kind._instance = _made  # type: ignore[assignment]
-    try:
-        with notebooklike():
-            yield _made
-    finally:
-        _used -= 1
-        if not _used:
-            InteractiveShell.clear_instance()
-
-
-def _make_shell() -> InteractiveShell:
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.HistoryManager.hist_file = ":memory:"
-    config.InteractiveShell.colors = "nocolor"
-    hook = sys.displayhook
-    # With the script's own __main__, which IPython would else replace: pickles of its classes depend on it.
-    shell = NotebookShell(config=config, user_module=sys.modules["__main__"], user_ns={})  # type: ignore[no-untyped-call]
-    sys.displayhook = hook
-    return shell

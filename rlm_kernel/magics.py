@@ -15,10 +15,11 @@ from rlm_kernel.environment.republish import show
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.errors import UsageError
 from rlm_kernel.limits import Limits
+from rlm_kernel.person import step_into
 from rlm_kernel.rerun import commands, onward
 from rlm_kernel.runner import brief
 from rlm_kernel.schema import Schema
-from rlm_kernel.workspace import Workspace, step_into
+from rlm_kernel.workspace import Workspace
 
 RERUNNING = {"replay": commands.replay, "fork": commands.fork}
 """These ask and run cells, and are awaited, see `extension.await_rlm`."""

@@ -34,10 +34,9 @@ tag, or none, do not.
 
 Whose namespace it is, your first message says. Where it is shared with a person, the variables that they made are \
 there for you, and what you make stays for them, so give good names and leave their variables as they are. Everything of \
-a notebook works: imports, top-level await, %magics, !shell commands, figures, data frames. The value of the last line is shown without print. What a child process \
-prints by itself you do not see: use !command, or subprocess with capture_output=True. The cells are run, \
-not read: a mistake costs you one step and nothing else, and what the cell had done before the error remains. There is \
-nobody to answer input().
+a notebook works: imports, top-level await, %magics, !shell commands, figures, data frames. The value of the last line \
+is shown without print, and so is what a child process prints. The cells are run, not read: a mistake costs you one step \
+and nothing else, and what the cell had done before the error remains. There is nobody to answer input().
 
 # What is lent to you
 
@@ -78,7 +77,8 @@ what is there and who wrote it, and `llm_query("Rank the risks.", context=contex
 `READ("clauses", max_tokens=800)` gives the text of a result, of a variable or of any object to you, bounded: its head \
 and tail, or a part with lines=(120, 180), chars=(0, 2000) or rows=(0, 20). FINAL("risks") takes a name of the store too.
 
-`budget()` says what is left to you of steps, calls, tokens, dollars, seconds, levels and reading. `SHOW_VARS()` lists the variables that exist now, with their types and sizes.
+`budget()` says what is left to you of steps, calls, tokens, dollars, seconds, levels and reading. `SHOW_VARS()` lists \
+the variables that exist now, with their types and sizes.
 
 # How to do it well
 
@@ -279,8 +279,8 @@ def _limits(briefing: Briefing) -> str:
         parts.append(f"One READ gives at most {limits.max_tokens_per_read:,} tokens.")
     if limits.max_read_tokens is not None:
         parts.append(
-            f"In all you can see {limits.max_read_tokens:,} tokens of data, all of which are left: what you READ counts, and "
-            "what else your cells show. Objects that you pass on by name cost nothing."
+            f"In all you can see {limits.max_read_tokens:,} tokens of data, all of which are left: what you READ counts, "
+            "and what else your cells show. Objects that you pass on by name cost nothing."
         )
     return " ".join(parts)
 

@@ -5,19 +5,18 @@ What one shell has of us: its settings, the run that is going on, the last one, 
 from __future__ import annotations
 
 import asyncio
-import copy
 import re
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from rlm_kernel import namespace
-from rlm_kernel.errors import TraceError, UsageError
-from rlm_kernel.namespace import LENT, StateEnd
+from rlm_kernel.errors import UsageError
+from rlm_kernel.person import OwnCell
 from rlm_kernel.settings import RLM
+from rlm_kernel.store import WITNESS, unwatched
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from rlm_kernel.trace.events import Given
     from rlm_kernel.trace.tree import Tree
     from rlm_kernel.values import Ending, Remaining, Run
-    from rlm_kernel.window import ReadBudget
 
 _ASKS = re.compile(r"\A(?!%%(?:rlm|agent)\b)(?s:.*)\ba?(?:llm|rlm)_query")
 
@@ -58,6 +56,8 @@ class Workspace:
         self._running = False
         self.cell = ""
         """The source of the person's cell that is running, or ran last."""
+        self._own = OwnCell()
+        """What that cell does with named results."""
         self._found: Sequence[Given] | None = None
         """What that cell found, where its source says that it may ask."""
         self._lock = threading.Lock()
@@ -178,6 +178,8 @@ class Workspace:
             found = () if aside else self._look() if self._found is None else self._found
             runner.open_for_person(self.cell, found)
             self._asking = runner
+            if not aside:
+                self._own.begins(runner.agent)
         return self._asking.agent
 
     def remaining(self) -> Remaining:
@@ -191,6 +193,8 @@ class Workspace:
         """The person's cell is over, and with it the run that its `llm_query` began, once its threads are answered."""
         with self._lock:
             runner, self._asking = self._asking, None
+        self._own.write_down()
+        WITNESS.set(None)
         if runner is None:
             return
         error = None if result is None else result.error_in_exec
@@ -210,6 +214,8 @@ class Workspace:
         # As it is before the cell changes anything. One that asks by a function of the person's own says nothing of
         # it: of that, what is there when it asks is what is known.
         self._found = self._look() if _ASKS.search(self.cell) else None
+        self._own = OwnCell()
+        WITNESS.set(self._own)
 
     def _look(self) -> Sequence[Given]:
         """What the cell finds and a replay of it will need."""
@@ -218,85 +224,5 @@ class Workspace:
 
         settings = self.settings
         findings = Findings("0", self.shell.user_ns, Redactor(), settings.keep_context, settings.trace_path)
-        return findings.before_own(self.cell)
-
-
-class Person:
-    """Who asks in the person's own cells, for `llm_query` and `FINAL`. A run begins only when something is asked."""
-
-    def __init__(self, workspace: Workspace, namespace: dict[str, Any] | None = None) -> None:
-        self._workspace = workspace
-        self.namespace: dict[str, Any] = workspace.shell.user_ns if namespace is None else namespace
-        self.lent: Mapping[str, Any] = LENT
-        self._aside = namespace is not None
-        self._within: Agent | None = None
-        """Of the run that their cell began, in a state of a workflow."""
-
-    def query(self, queries: Sequence[Query]) -> list[object]:
-        from rlm_kernel.lm import thread
-
-        agent, future = self._workspace.ask_as_person(queries, self._aside, self._within)
-        return agent.settled(thread.wait(future))
-
-    async def aquery(self, queries: Sequence[Query]) -> list[object]:
-        agent, future = self._workspace.ask_as_person(queries, self._aside, self._within)
-        return agent.settled(await asyncio.wrap_future(future))
-
-    @property
-    def reading(self) -> ReadBudget:
-        """A person sees what they like; one read at a time is bounded, as a model's is."""
-        from rlm_kernel.window import ReadBudget
-
-        return ReadBudget(self._workspace.settings.max_tokens_per_read)
-
-    def accept(self, answer: object) -> object:
-        return answer
-
-    def remaining(self) -> Remaining:
-        return self._workspace.remaining()
-
-    def show_variables(self) -> str:
-        from rlm_kernel.runner import list_variables
-
-        return list_variables(self.namespace) or "(no variables yet)"
-
-    def begin_state(self, state: str, agents: tuple[str, ...], visit: int) -> Person:
-        """Where no run can begin, because no model is set, there is none to write it down for."""
-        within = copy.copy(self)
-        within._within = None
-        with suppress(UsageError, TraceError):
-            within._within = self._workspace.begin_state_as_person(state, agents, visit, self._aside, self._within)
-        return within
-
-    def end_state(self, value: object, **told: Unpack[StateEnd]) -> None:
-        if self._within is not None:
-            self._within.end_state(value, **told)
-
-
-async def step_into(workspace: Workspace, agent: Agent, source: str) -> object:
-    """
-    A person's cell in the namespace that an agent has left; gives the value of its last expression.
-
-    It is the person's cell in all else: what it puts out is its output, what it raises its error, and what it asks
-    with `llm_query` a run of its own.
-    """
-    from rlm_kernel.environment.apart import apart
-    from rlm_kernel.environment.execute import evaluate, new_filename
-
-    if agent.isolation == "process":
-        print(f"note: the process of agent {agent.id} is gone; here are its context and tools", file=sys.stderr)
-    namespace.mend(agent.namespace)
-    token = namespace.CALLER.set(Person(workspace, agent.namespace))
-    shell = workspace.shell
-    # The root's namespace is the person's.
-    alone: AbstractContextManager[object] = (
-        nullcontext() if agent.caller is None else apart(agent.namespace, agent.lent)
-    )
-    try:
-        with alone:
-            try:
-                return await evaluate(source, new_filename(f"agent {agent.id}"), agent.namespace, shell)
-            finally:
-                shell.events.trigger("post_execute")
-    finally:
-        namespace.CALLER.reset(token)
+        with unwatched():
+            return findings.before_own(self.cell)

@@ -58,7 +58,7 @@ def test_five_million_tokens_pass_through_three_agents_and_no_request_has_four_t
         monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
         server.play(play)
         run = rlm_kernel.run(
-            "Review the ledger.", store, model="openai/test-model", trace_dir=str(tmp_path), max_read_tokens=1_500
+            "Review the ledger.", store, model="openai/test-model", trace_dir=str(tmp_path), max_read_tokens=1_000
         )
         sent = [request.body["messages"] for request in server.requests]
 

@@ -17,8 +17,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import rlm_kernel
 from rlm_kernel.environment import routing
+from rlm_kernel.environment.bound import MAX_CHARS
 from rlm_kernel.environment.execute import execute
-from rlm_kernel.environment.sink import MAX_CHARS
 from rlm_kernel.trace.nodes import Agent
 from rlm_kernel.values import CellResult
 from tests.kernel_process import Cell, KernelProcess, block, kernel_process, script

@@ -18,8 +18,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from rlm_kernel.environment import routing
+from rlm_kernel.environment.bound import MAX_CHARS
 from rlm_kernel.environment.execute import CellInterrupted, execute
-from rlm_kernel.environment.sink import MAX_CHARS, Sink
+from rlm_kernel.environment.sink import Sink
+from rlm_kernel.environment.streams import RoutedStdout
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.values import CellResult
 
@@ -126,7 +128,7 @@ def test_a_stream_whose_write_is_replaced_still_ends_where_it_should() -> None:
             return super().write(text)
 
     stream: Any = Stream()
-    routing.adopt(stream, routing.RoutedStdout)
+    routing.adopt(stream, RoutedStdout)
     original = stream.write
     seen: list[str] = []
 

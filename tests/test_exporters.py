@@ -57,6 +57,7 @@ from tests.sample_run import (
     stream,
     tree_of,
     whole_run,
+    workflow_run,
 )
 
 REPOSITORY = Path(__file__).parents[1]
@@ -351,6 +352,23 @@ def check_page(text: str) -> Page:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
     assert text.encode("utf-8")
     return page
+
+
+def test_the_page_shows_the_states_of_a_workflow_before_the_agents_that_they_asked() -> None:
+    text = written(workflow_run(), "html")
+
+    heads = re.findall(r"^(?:state .*|Agent \S+(?=:))", check_page(text).text, re.MULTILINE)
+    assert heads == [
+        "state draft · str, 1 char: 'x' → check",
+        "Agent 0.1",
+        "state check · 2 attempts · by value 630 tokens in (draft 300, draft 310), 40 out · dict, 2 items → draft",
+        "state draft, visit 2 · str, 1 char: 'x' → print",
+        "Agent 0.2",
+        "Agent 0.4",
+        "Agent 0.3",
+        "state print · ValueError: no <b>paper</b>",
+    ]
+    assert '<p class="bad"><b>state print' in text
 
 
 def test_the_page_has_every_question_cell_output_answer_and_what_it_cost():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import json
 import os
 import signal
@@ -12,12 +13,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from IPython.core.getipython import get_ipython
 
 import rlm_kernel
-from tests.kernel_process import block, script
+from tests.kernel_process import block, kernel_process, script
 
 
 @pytest.fixture(autouse=True)
@@ -241,3 +243,217 @@ def test_no_steps_allowed_is_a_limit_and_asks_nothing(tmp_path: Path) -> None:
 
     assert stop.value.run is not None
     assert (stop.value.run.calls, stop.value.run.ending) == (0, "limit")
+
+
+def lines_of(folder: Path, program: str, given: str = "") -> list[str]:
+    """What a script prints, in a process of its own: pytest has its own ways with warnings and threads."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    env.pop("MPLBACKEND", None)
+    (folder / "program.py").write_text(program)
+    command = [sys.executable, "program.py"]
+    ended = subprocess.run(command, cwd=folder, env=env, input=given, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def in_a_script(folder: Path, *cells: str, before: str = "", after: str = "", given: str = "") -> list[str]:
+    """The lines of one that does `before`, runs these cells and prints the answer, and does `after`."""
+    model = script(folder, *map(block, cells))
+    run = f"print(rlm_kernel.run('?', 1, model={model!r}).answer)"
+    return lines_of(folder, f"import builtins, os, sys\nimport rlm_kernel\n{before}\n{run}\n{after}", given)
+
+
+def replayed(folder: Path) -> list[str]:
+    """Twice in one script: the count of cells, and each note."""
+    (trace,) = (folder / ".rlm" / "runs").glob("*.ipynb")
+    told = f"replayed = rlm_kernel.replay({str(trace)!r})\nprint(replayed.cells, *replayed.notes)\n"
+    return lines_of(folder, f"import rlm_kernel\n{told * 2}")
+
+
+def put_out(folder: Path, step: int = 1) -> tuple[dict[str, Any], ...]:
+    """By that step of the one run that is recorded there."""
+    (trace,) = (folder / ".rlm" / "runs").glob("*.ipynb")
+    root = rlm_kernel.load_trace(trace).root
+    assert root is not None
+    recorded = root.step(step).cell
+    assert recorded is not None
+    return recorded.outputs
+
+
+def test_a_cell_asks_nobody_and_reads_nothing_that_is_given_to_the_script(tmp_path: Path) -> None:
+    cell = (
+        "import getpass, os, subprocess, sys\nsaid = []\n"
+        "for ask in (input, getpass.getpass, breakpoint):\n"
+        "    try:\n        ask()\n    except RuntimeError as error:\n        said.append('nobody' in str(error))\n"
+        "said.append(sys.stdin.read())\nsaid.append(subprocess.run('cat', stdout=-1).stdout)\n"
+        "said.append(os.popen('cat').read())\nFINAL(said)"
+    )
+
+    lines = in_a_script(tmp_path, cell, after="print(input(), sys.stdin.read(), end='')", given="mine\nall of it")
+
+    assert lines == ["[True, True, True, '', b'', '']", "mine all of it"]
+
+
+def test_magics_act_on_the_namespace_of_the_run_and_on_no_other(tmp_path: Path) -> None:
+    cells = [
+        "x = 2\nimport json",
+        "%%time\ny = x + 1",
+        "%%capture got\nprint(y)",
+        "%%timeit -n1 -r1\nx + y",
+        "json.dumps?",
+        "who = %who_ls\n%push z = 1" if False else "who = %who_ls",
+        "before = got.stdout, y, who, get_ipython().user_ns is globals(), (In, Out, _)",
+        "kept = before\n%reset_selective -f ^json$\nleft = 'json' in globals()",
+        "%reset -f\nFINAL(('y' in globals(), context, llm_query.__name__, Out))",
+    ]
+    main = dict(vars(sys.modules["__main__"]))
+
+    run = rlm_kernel.run("?", [1], model=script(tmp_path, *map(block, cells)))
+
+    assert repr(run.answer) == "(False, Store(), 'llm_query', {})"
+    assert vars(sys.modules["__main__"]) == main
+    text = [output.get("text") for output in put_out(tmp_path, 5)]
+    assert "Serialize" in str(text)
+
+
+def test_what_a_magic_found_is_that_of_its_own_run_also_beside_another(tmp_path: Path) -> None:
+    def cells(n: int) -> list[str]:
+        return [block(f"x = {n}\nimport asyncio\nawait asyncio.sleep(0.1)"), block("%%time\ny = x"), block("FINAL(y)")]
+
+    async def go() -> list[object]:
+        models = [script(tmp_path, *cells(n), name=f"{n}.json") for n in range(3)]
+        runs = await asyncio.gather(*(rlm_kernel.arun("?", 1, model=model) for model in models))
+        return [run.answer for run in runs]
+
+    assert asyncio.run(go()) == [0, 1, 2]
+
+
+def test_an_object_of_a_class_of_a_cell_can_be_pickled(tmp_path: Path) -> None:
+    cell = "import pickle\nclass A: pass\nFINAL(type(pickle.loads(pickle.dumps(A()))) is A)"
+    after = "main = sys.modules['__main__']\nprint(type(main).__name__, hasattr(main, 'A'))"
+
+    assert in_a_script(tmp_path, cell, after=after) == ["True", "module False"]
+
+
+WIDE = (
+    "import pandas as pd\nframe = pd.DataFrame([[n * 1000 for n in range(30)]] * 3)\nprint(frame)\n"
+    "print(pd.DataFrame({'a': ['long ' * 30]}))\nframe"
+)
+LOOK = "import pandas\nprint(pandas.get_option('display.max_columns'), 'MPLBACKEND' in os.environ)"
+
+
+@pytest.mark.kernel
+def test_a_wide_frame_is_put_out_as_in_a_kernel_whoever_imports_pandas(tmp_path: Path) -> None:
+    recorded = []
+    for name, before in (("first", "import pandas"), ("later", "")):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert in_a_script(folder, WIDE, "FINAL(1)", before=before, after=LOOK) == ["1", "0 False"]
+        recorded.append(put_out(folder))
+    with kernel_process(tmp_path) as kernel:
+        kernel.run(f"%%rlm -m {script(tmp_path, block(WIDE), block('FINAL(1)'))}\nWhat?")
+    recorded.append(put_out(tmp_path))
+
+    assert "[3 rows x 30 columns]" in recorded[0][0]["text"]
+    assert recorded[1] == recorded[0]
+    assert recorded[2] == recorded[0]
+
+
+def test_what_a_script_has_set_for_its_frames_stays(tmp_path: Path) -> None:
+    before = "import pandas\npandas.set_option('display.max_columns', 7)\nos.environ['MPLBACKEND'] = 'svg'"
+    cell = "import pandas as pd, os\nFINAL((pd.get_option('display.max_columns'), os.environ['MPLBACKEND']))"
+
+    assert in_a_script(tmp_path, cell, before=before, after=LOOK) == ["(7, 'svg')", "7 True"]
+
+
+def test_a_figure_is_displayed(tmp_path: Path) -> None:
+    plot = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nNone"
+
+    lines = in_a_script(tmp_path, plot, "%matplotlib inline\nplt.plot([2, 1]);", "FINAL(1)", after=LOOK)
+
+    assert lines == ["1", "0 False"]
+    assert ["image/png" in output["data"] for step in (1, 2) for output in put_out(tmp_path, step)] == [True, True]
+
+
+def test_the_last_of_runs_at_once_leaves_no_notebook_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    before = pd.get_option("display.max_columns"), dict(os.environ), set(vars(builtins)), get_ipython()
+    pd.set_option("display.max_columns", 0)
+    cell = "import pandas as pd, time\ntime.sleep({})\nFINAL(pd.get_option('display.max_columns'))"
+    seen: list[object] = []
+
+    def work(seconds: float) -> None:
+        model = script(tmp_path, block(cell.format(seconds)), name=f"{seconds}.json")
+        seen.append(rlm_kernel.run("?", 1, model=model).answer)
+        seen.append(pd.get_option("display.max_columns"))
+
+    threads = [threading.Thread(target=work, args=(seconds,)) for seconds in (0.2, 1.0)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == [20, 20, 20, 0]
+    finally:
+        pd.set_option("display.max_columns", before[0])
+    assert (before[0], dict(os.environ), set(vars(builtins)), get_ipython()) == before
+
+
+def test_a_run_that_cannot_begin_leaves_no_notebook_behind_either(tmp_path: Path) -> None:
+    before = set(vars(builtins)), get_ipython()
+
+    with pytest.raises(rlm_kernel.UsageError):
+        rlm_kernel.run("?", 1, model="no-such-kind-of-model:", max_steps=1)
+
+    assert (set(vars(builtins)), get_ipython()) == before
+
+
+ODD = [
+    "import logging, sys, warnings\nprint('e', file=sys.stderr)\nwarnings.warn('careful')\nlogging.warning('w')",
+    "import threading\ndef g(): raise ValueError('in a thread')\nt = threading.Thread(target=g); t.start(); t.join()",
+    "import asyncio\nasync def f(): return 3\nasyncio.run(f())",
+    "f()",
+    "import traceback\ntry:\n    1 / 0\nexcept Exception:\n    traceback.print_exc()",
+    "x = 1\n_, Out, callable(exit), __doc__, type(__builtins__), '__file__' in globals()",
+    "%%capture got\nprint(x)",
+    "print(got.stdout, end='1%\\r100%\\n')",
+    "input('name? ')",
+    "import getpass\ngetpass.getpass()",
+    "breakpoint()\nprint('after')",
+    "exit()",
+    "quit",
+    "sys.exit(3)",
+    "x?",
+    "!echo {x}",
+    "%%bash\necho $((1 + 1))",
+    "%who",
+    "%matplotlib inline",
+    "sys.stdout.buffer.write(b'bytes\\n'); sys.stdout.reconfigure(line_buffering=True)\nsys.stdin.readline()",
+    "get_ipython().ex('y = x + 1')\ny, get_ipython().user_ns is globals()",
+    "import pickle\nclass A: pass\ntype(pickle.loads(pickle.dumps(A())))",
+    "open('mine.py', 'w').write('z = 7; print(z)')\n%run mine.py\nz",
+    "help(len)\n%debug\n%nosuch",
+    "%reset -f\ncontext, 'x' in globals()",
+]
+
+
+@pytest.mark.kernel
+def test_what_odd_cells_put_out_in_a_kernel_a_script_puts_out_too(tmp_path: Path) -> None:
+    with kernel_process(tmp_path, RLM_MAX_STEPS="100") as kernel:
+        kernel.run(f"%%rlm -m {script(tmp_path, *map(block, ODD), block('FINAL(1)'))}\nWhat?")
+
+    assert replayed(tmp_path) == [str(len(ODD) + 1)] * 2
+
+
+def test_what_names_cells_threads_and_lines_comes_to_the_same_each_time(tmp_path: Path) -> None:
+    warned = "import warnings\nwarnings.warn('careful')"
+
+    in_a_script(tmp_path, warned, warned, *ODD[1:5], "FINAL(1)")
+
+    shown = [json.dumps(put_out(tmp_path, step)) for step in range(1, 7)]
+    assert ["careful" in text for text in shown[:2]] == [True, True]
+    assert ["never awaited" in text for text in shown[3:5]] == [True, True]
+    assert "rlm_kernel/" not in "".join(shown)
+    assert replayed(tmp_path) == ["7", "7"]

@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 import rlm_kernel
 from rlm_kernel.errors import Diverged, UsageError
 from rlm_kernel.trace.loading import Trace, load_trace
+from rlm_kernel.trace.views import graph_of, graph_text
 from tests.kernel_process import Cell, KernelProcess, block, kernel_process
 from tests.recorded_runs import Case, cli, model
 
@@ -21,6 +22,18 @@ pytestmark = pytest.mark.kernel
 
 CASE = Case({"double": [block("y = context * 2\ny"), block("FINAL(y)")]}, completions={"note": "noted"})
 SECRET = "sk-of-a-person-123"
+GRAPH = """\
+person
+  wrote, a person's cell → whole
+  wrote, a person's cell → twice
+contract
+  took, a person's cell → person
+  handed over, a person's cell → agent 0.1
+twice
+  took, a person's cell → person
+  read, 2 tokens, a person's cell → person
+agent 0.1
+  answer, a person's cell → person"""
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +214,32 @@ def test_a_trace_is_written_to_a_name_with_spaces(kernel: KernelProcess, here: P
 
     assert {path.name for path in here.glob("* *.ipynb")} == {"my trace.ipynb", "its trace.ipynb", "the trace.ipynb"}
     assert "ends in .ipynb" in kernel.run("%rlm trace my trace").evalue
+
+
+def test_what_a_persons_own_cell_does_with_named_results_is_in_the_record_of_its_run(
+    kernel: KernelProcess, here: Path
+) -> None:
+    before = "from rlm_kernel import Store\ncontext = Store()\ncontext.contract = 'clause ' * 200"
+    own = (
+        "for _ in range(3):\n    context.contract\n"
+        "WRITE('whole', 1)\n"
+        "context.store('twice', llm_query('double it', context=context.contract))\n"
+        "n = len(context['twice'])\nprint(n, READ('twice', chars=(0, 6)))"
+    )
+
+    came, path = asked(kernel, here, before, own)
+    after = kernel.run("context.after = 1")
+
+    trace = load_trace(path)
+    assert (came.text(), after.status) == ("2800 clause\n", "ok")
+    assert trace.root is not None
+    assert [(used.how, used.key, used.step, used.tokens) for used in trace.root.used] == [
+        ("take", "contract", None, 0),
+        ("write", "whole", None, 0),
+        ("write", "twice", None, 0),
+        ("take", "twice", None, 0),
+        ("read", "twice", None, 2),
+    ]
+    assert [(used.key, used.size) for used in trace.root.used if used.how == "write"] == [("whole", 1), ("twice", 700)]
+    assert graph_text(graph_of(trace.tree)) == GRAPH
+    assert run_all(path) == "2800 clause\n"

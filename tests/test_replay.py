@@ -109,6 +109,21 @@ def test_a_changed_output_is_what_was_recorded(here: Path) -> None:
     assert (found.where, found.recorded, found.came) == ("agent 0, step 1", "won", "one")
 
 
+def test_lines_that_are_missing_in_a_script_may_have_been_written_past_python(here: Path) -> None:
+    path = record(here, Case({"whole": [block("print('one')"), block("FINAL(1)")]}, 1))
+    written = path.read_text()
+
+    path.write_text(written.replace('"one\\n"', '"from C\\none\\n"'))
+    missing = diverged(path)
+    path.write_text(written.replace('"one\\n"', '"won\\n"'))
+    other = diverged(path)
+
+    assert (missing.recorded, missing.came) == ("from C\none", "one")
+    assert "past Python" in missing.hint
+    assert "jupyter rlm replay" in missing.hint
+    assert other.hint == ""
+
+
 def test_code_that_catches_the_divergence_of_its_sub_agent_hides_nothing(here: Path) -> None:
     catch = "try:\n    x = llm_query('part', context=1)\nexcept Exception:\n    x = 5\nprint('on')"
     case = Case(
@@ -325,7 +340,8 @@ def test_what_does_not_come_is_waited_for_once() -> None:
 
 
 def test_everything_that_is_missing_is_named_at_once_and_nothing_runs(here: Path) -> None:
-    cells = ["import not_here_either", "try:\n    import not_needed\nexcept ImportError:\n    pass\nlen(context)"]
+    tried = "try:\n    import not_needed\nexcept ImportError:\n    pass\n"
+    cells = ["import not_here_either", f"{tried}len(context)", f"%pwd\n{tried}"]
     path = record(here, Case({"whole": [block(cell) for cell in [*cells, "FINAL(1)"]]}, LARGE))
     journal = path.with_suffix(".jsonl")
     trace = rlm_kernel.load_trace(journal)

@@ -199,7 +199,6 @@ def test_what_a_cell_reads_assigns_and_imports() -> None:
         loaded=frozenset({"rows", "x", "y", "z"}),
         assigned=frozenset({"p", "json", "s", "x", "y", "z"}),
         varying=frozenset({"os.path"}),
-        imports=frozenset({"os", "json", "re"}),
         imported=frozenset({"json", "s"}),
     )
 

@@ -1,5 +1,5 @@
 """
-Child processes of a model's cell write to that cell, and those of everybody else where they always did.
+Child processes of a model's cell write to that cell and read nothing; those of everybody else do as they always did.
 
 `subprocess.Popen` and `os.system` are replaced, once, by what behaves as before outside a cell. When a child has been
 waited for, what it wrote stands in the cell's output before anything that the cell prints next.
@@ -48,6 +48,8 @@ def _give_ends() -> None:
         *more: Any,
         **options: Any,
     ) -> None:
+        if stdin is None and SINK.get() is not None and os.getpid() == process:
+            stdin = subprocess.DEVNULL  # nobody answers it: in a script it would wait for the terminal
         names = _name_of(stdout, "stdout"), _name_of(stderr, "stderr")
         if names == (None, None) or os.getpid() != process:
             begin(self, args, bufsize, executable, stdin, stdout, stderr, *more, **options)

@@ -81,6 +81,11 @@ class Descriptors:
         """Whether they lead to cells just now."""
         return bool(self._found)
 
+    @property
+    def claimed(self) -> bool:
+        """Whether what is written there is output of a cell at all."""
+        return self._show is not None
+
     def claim(self, show: Show) -> None:
         """From now on cells have them. `show` brings the person what cannot be told whose it is."""
         self._show = show

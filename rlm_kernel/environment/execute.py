@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import inspect
 import itertools
 import linecache
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from types import CodeType
+from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
@@ -84,6 +86,7 @@ async def execute(
     try:
         descriptors.lend(sink)
         with own_streams(), captured(sink):
+            namespace.pop("__warningregistry__", None)  # a warning is told in each cell that causes it
             try:
                 await _run(source, filename, namespace, shell, sink, stopped)
             except FinalAnswer as signal:
@@ -100,6 +103,7 @@ async def execute(
             except BaseException as raised:  # a cell may raise anything; it is a value here
                 final = _final_in(raised)
                 error = None if final is not None else describe_error(raised, filename, label)
+                _let_go([], raised.__traceback__, filename)
             final = final or sink.final
             # A figure that is still open is drawn now, as at the end of any cell.
             run_user_code(shell.events.trigger, "post_execute")
@@ -128,6 +132,9 @@ async def _run(
         data, metadata = run_user_code(shell.display_formatter.format, value)
         if data:
             sink.result(plain(data), plain(metadata))
+        held = [value]
+        del value
+        _let_go(held, None, filename)
 
 
 async def evaluate(
@@ -147,6 +154,24 @@ async def evaluate(
     ready()
     await _evaluate(_compile(tree, filename, "exec"), namespace)
     return None if last is None else await _evaluate(_compile(last, filename, "eval"), namespace)
+
+
+def _let_go(held: list[object], trace: TracebackType | None, filename: str) -> None:
+    """
+    What a cell leaves behind ends as if in the cell: "coroutine was never awaited" names the place where that happens,
+    and the lines of this file differ from version to version.
+    """
+    nameless = filename.rsplit(" #", 1)[0] + ">"  # no line of the cell's source belongs to it
+    code = _drop.__code__.replace(co_filename=nameless, co_firstlineno=1)
+    run_user_code(FunctionType(code, {"__builtins__": builtins, "suppress": suppress}), held, trace)
+
+
+def _drop(held, trace):  # type: ignore[no-untyped-def]
+    held.clear()
+    while trace is not None:
+        with suppress(RuntimeError):  # it is running
+            trace.tb_frame.clear()
+        trace = trace.tb_next
 
 
 def _cancelled() -> bool:

@@ -11,6 +11,7 @@ import ast
 import builtins
 import contextvars
 import functools
+import getpass
 import os
 import sys
 import threading
@@ -21,11 +22,12 @@ from concurrent.futures.thread import _worker
 from typing import Any
 
 from rlm_kernel.environment import figures, sysnames
-from rlm_kernel.environment.apart import APART
+from rlm_kernel.environment.apart import APART, ROOM
 from rlm_kernel.environment.sink import SINK
 from rlm_kernel.environment.tracebacks import is_cell
 
 NO_INPUT = "input() has nobody to answer it in a model's cell; what is needed has to be in context or in a variable"
+NO_DEBUGGER = "breakpoint() has nobody to look into it in a model's cell; print what is to be seen"
 NO_CHDIR = (
     "other agents' cells run in this process at the same time, and it has one working directory: "
     "use absolute paths, and cwd= for a subprocess"
@@ -79,8 +81,10 @@ def _inherit_context() -> None:
                     run()
                 except SystemExit:
                     pass
-                except BaseException:  # within the context, so that the report goes to the cell too
-                    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
+                except BaseException as error:  # within the context, so that the report goes to the cell too
+                    if error.__traceback__ is not None:  # no line of this file, which says nothing to a reader
+                        error.__traceback__ = error.__traceback__.tb_next
+                    threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self)))
 
             self.run = lambda: context.run(reported)  # type: ignore[method-assign]
         start(self)
@@ -108,15 +112,22 @@ def _guard_exit() -> None:
 
 
 def _guard_input() -> None:
-    """For a process without a kernel. A kernel puts its own `input` in place for each of the person's cells."""
-    ask = builtins.input
+    """For a process without a kernel. A kernel puts its own in place for each of the person's cells."""
+    for module, name in ((builtins, "input"), (getpass, "getpass")):
+        _refuse_in_cells(module, name, NO_INPUT)
+    _refuse_in_cells(builtins, "breakpoint", NO_DEBUGGER)
 
-    def guarded(prompt: object = "", /) -> str:
+
+def _refuse_in_cells(module: Any, name: str, why: str) -> None:
+    original = getattr(module, name)
+
+    @functools.wraps(original)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
         if SINK.get() is not None:
-            raise RuntimeError(NO_INPUT)
-        return ask(prompt)
+            raise RuntimeError(why)
+        return original(*args, **kwargs)
 
-    builtins.input = guarded
+    setattr(module, name, guarded)
 
 
 class Instead:
@@ -165,7 +176,7 @@ def _called_from_a_cell() -> bool:
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return False
-    own = APART.get()
+    own = ROOM.get()
     # `%%time` compiles under a name of its own, and runs in the cell's namespace.
     return is_cell(frame.f_code.co_filename) or (own is not None and frame.f_globals is own.namespace)
 

@@ -25,23 +25,15 @@ from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.shells import PUBLISHER, PersonsTrap, RoutedCompiler, RoutedEvents, RoutedMagics, page
 from rlm_kernel.environment.shells import RoutedShell as RoutedShell
 from rlm_kernel.environment.sink import SINK, Sink
+from rlm_kernel.environment.streams import STDERR, STDOUT, RoutedStderr, RoutedStdout, Wrapped
 from rlm_kernel.environment.sysnames import own_streams as own_streams
 from rlm_kernel.environment.sysnames import routed
-from rlm_kernel.environment.wrapped import Wrapped
-
-# `print` looks up `write` on the stream at each call. As a property whose getter is ContextVar.get itself, the look-up
-# happens in C: it gives the writer of the running cell or, where none is set, the default, which is the argument of
-# `get`, which is the stream; the stream is callable and writes as it always did. A Python method here would double
-# what a million printed lines cost.
-_STDOUT: ContextVar[Any] = ContextVar("rlm_stdout")
-_STDERR: ContextVar[Any] = ContextVar("rlm_stderr")
-_PATCHED: ContextVar[bool] = ContextVar("rlm_patched", default=False)
 
 
 @contextmanager
 def captured(sink: Sink) -> Iterator[Sink]:
     """Within it, this context's output goes to `sink`."""
-    own = [(SINK, sink), (_STDOUT, sink.write_stdout), (_STDERR, sink.write_stderr), (PUBLISHER, None)]
+    own = [(SINK, sink), (STDOUT, sink.write_stdout), (STDERR, sink.write_stderr), (PUBLISHER, None)]
     tokens = [(variable, variable.set(value)) for variable, value in (*own, *sysnames.of(sink))]
     try:
         yield sink
@@ -56,48 +48,6 @@ def adopt(thing: Any, mixin: type[Any]) -> None:
     if not isinstance(thing, mixin):
         metaclass: Any = type(kind)
         thing.__class__ = metaclass(kind.__name__, (mixin, kind), {})
-
-
-class _RoutedStream:
-    """Base of the two below; in front of a stream class written in Python, such as ipykernel's OutStream."""
-
-    _writer: ContextVar[Any]
-
-    def __call__(self, text: str) -> Any:
-        patched = self.__dict__.get("_patched_write")
-        if patched is None or _PATCHED.get():
-            return super().write(text)  # type: ignore[misc]
-        token = _PATCHED.set(True)  # the patch calls the `write` that it found, which is this very method
-        try:
-            return patched(text)
-        finally:
-            _PATCHED.reset(token)
-
-    def _patch(self, write: Any) -> None:
-        """IPython replaces `write` for the time of a cell. In a model's cell there is nothing to replace."""
-        if SINK.get() is None:
-            self.__dict__["_patched_write"] = None if write is self else write
-
-    def flush(self) -> None:
-        sink = SINK.get()
-        if sink is not None:
-            sink.sync()
-        super().flush()  # type: ignore[misc]
-
-    def close(self) -> None:
-        """In a model's cell the stream is not the cell's to close: the person prints to it too."""
-        if SINK.get() is None:
-            super().close()  # type: ignore[misc]
-        else:
-            self.flush()
-
-
-class RoutedStdout(_RoutedStream):
-    write = property(_STDOUT.get, _RoutedStream._patch)
-
-
-class RoutedStderr(_RoutedStream):
-    write = property(_STDERR.get, _RoutedStream._patch)
 
 
 class RoutedPublisher:
@@ -196,8 +146,8 @@ def _let_children_print() -> None:
     def in_child() -> None:
         if SINK.get() is not None:
             SINK.set(None)
-            _STDOUT.set(routed["stdout"])
-            _STDERR.set(routed["stderr"])
+            STDOUT.set(routed["stdout"])
+            STDERR.set(routed["stderr"])
             sysnames.print_outside()
 
     os.register_at_fork(after_in_child=in_child)
@@ -216,6 +166,8 @@ def install(shell: Any) -> None:
     adopt(shell.display_trap, PersonsTrap)
     shell.set_hook("show_in_pager", page, 0)
     routed["displayhook"] = shell.displayhook
+    if "stdin" not in routed:
+        routed["stdin"] = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (for the life of the process)
     process.guard()
     children.guard()
     _let_children_print()

@@ -1,8 +1,8 @@
 """
 An IPython shell, and what it has one of, in front of which a model's cell must not stand in the person's way.
 
-In a sub-agent's cell the shell's namespace is the sub-agent's own, so that magics act on that. Several cells may be in
-`run_cell` at once (`%%capture`); there is no lock, because one of them may wait for another.
+In a sub-agent's cell, and in a run that has a namespace of its own, that stands for the shell's, so that magics act on
+it. Several cells may be in `run_cell` at once (`%%capture`); there is no lock, because one may wait for another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from IPython.core.error import TryNext
 
 from rlm_kernel.environment import figures, process
-from rlm_kernel.environment.apart import APART
+from rlm_kernel.environment.apart import APART, ROOM
 from rlm_kernel.environment.sink import SINK
 
 PUBLISHER: ContextVar[Any] = ContextVar("rlm_publisher", default=None)
@@ -37,25 +37,25 @@ class RoutedShell:
 
     @property
     def user_ns(self) -> Any:
-        own = APART.get()
+        own = ROOM.get()
         return super().user_ns if own is None else own.namespace  # type: ignore[misc]
 
     @user_ns.setter
     def user_ns(self, namespace: dict[str, Any]) -> None:
-        own = APART.get()
+        own = ROOM.get()
         if own is None:
             super(RoutedShell, type(self)).user_ns.fset(self, namespace)  # type: ignore[misc]
         else:
-            APART.set(replace(own, namespace=namespace))
+            ROOM.set(replace(own, namespace=namespace))
 
     @property
     def user_global_ns(self) -> Any:
-        own = APART.get()
+        own = ROOM.get()
         return super().user_global_ns if own is None else own.namespace  # type: ignore[misc]
 
     @property
     def user_ns_hidden(self) -> Any:
-        own = APART.get()
+        own = ROOM.get()
         return self.__dict__["user_ns_hidden"] if own is None else dict(own.hidden)
 
     @user_ns_hidden.setter
@@ -74,7 +74,7 @@ class RoutedShell:
             PUBLISHER.set(None if publisher is self.__dict__["display_pub"] else publisher)
 
     def reset(self, new_session: bool = True, aggressive: bool = False) -> None:
-        own = APART.get()
+        own = ROOM.get()
         if own is None:
             super().reset(new_session, aggressive)  # type: ignore[misc]
             return
@@ -88,7 +88,7 @@ class RoutedShell:
         return tee
 
     async def run_cell_async(self, raw_cell: str, *args: Any, **kwargs: Any) -> Any:
-        if APART.get() is not None:
+        if ROOM.get() is not None:
             args, kwargs = (), {**kwargs, "store_history": False}
         return await super().run_cell_async(raw_cell, *args, **kwargs)  # type: ignore[misc]
 
@@ -126,11 +126,11 @@ class RoutedCompiler:
     @property
     def flags(self) -> int:
         flags: int = self.__dict__["flags"]
-        return flags if APART.get() is None else flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        return flags if ROOM.get() is None else flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
     @flags.setter
     def flags(self, flags: int) -> None:
-        if APART.get() is None:
+        if ROOM.get() is None:
             self.__dict__["flags"] = flags
 
 

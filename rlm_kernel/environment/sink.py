@@ -11,48 +11,36 @@ stdout before stderr, where the cell is known to have come to a point after it (
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any
 
 from rlm_kernel.environment.bound import MAX_CHARS, Bound
 from rlm_kernel.environment.drainer import drainer
+from rlm_kernel.environment.frontend import Frontend, Shown
+from rlm_kernel.environment.outputs import Outputs
 from rlm_kernel.environment.pipes import NAMES, Inlets, flush
 from rlm_kernel.values import Final, Output
 
 FORWARD_EVERY_S = 0.1
 
-
 SINK: ContextVar[Sink | None] = ContextVar("rlm_sink", default=None)
 """The sink of the cell that is running in this context; None in the person's own cells."""
-
-
-class Frontend(Protocol):
-    """Where output goes on to, for the person to see."""
-
-    def stream(self, name: str, text: str) -> None: ...
-
-    def display(
-        self, data: dict[str, Any], metadata: dict[str, Any], transient: dict[str, Any], update: bool
-    ) -> None: ...
 
 
 class Sink:
     """The outputs of one cell. Any thread that the cell starts may write to it; one `finish` ends it."""
 
     def __init__(self, frontend: Frontend | None = None, max_chars: int = MAX_CHARS) -> None:
-        self._frontend = frontend
+        self._shown = Shown(frontend)
         self._bound = Bound(max_chars)
-        self._outputs: list[Output] = []
+        self._outputs = Outputs()
         self._parts: list[str] = []
         self._name = "stdout"
-        self._display_ids: dict[str, list[Output]] = {}
-        self._clear_next = False
         self._forwarded = 0
         self._forward_due = 0.0
         self._lock = threading.RLock()
@@ -84,21 +72,12 @@ class Sink:
         update: bool = False,
     ) -> None:
         self._flush()
-        output = {"output_type": "display_data", "data": data, "metadata": metadata or {}}
-        display_id = (transient or {}).get("display_id")
         with self._lock:
             self._end_stream()
             if not self._bound.fits(data):
                 return
-            known = self._display_ids.get(display_id, []) if display_id else []
-            if update:
-                for earlier in known:
-                    earlier["data"], earlier["metadata"] = data, metadata or {}
-            else:
-                self._append(output)
-                if display_id:
-                    self._display_ids.setdefault(display_id, []).append(output)
-            self._to_frontend("display", data, metadata or {}, transient or {}, update)
+            self._outputs.display(data, metadata or {}, (transient or {}).get("display_id"), update)
+            self._shown.display(data, metadata or {}, transient or {}, update)
 
     def result(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """The value of the cell's last expression. The person gets it as a display: `Out[n]` is their own cell's."""
@@ -107,27 +86,26 @@ class Sink:
             self._end_stream()
             if not self._bound.fits(data):
                 return
-            self._append(
+            self._outputs.append(
                 {"output_type": "execute_result", "data": data, "metadata": metadata or {}, "execution_count": None}
             )
-            self._to_frontend("display", data, metadata or {}, {}, False)
+            self._shown.display(data, metadata or {}, {}, False)
 
     def error(self, name: str, message: str, traceback: str) -> None:
         """Not forwarded as an error: a client would take it for a failure of the person's cell (papermill does)."""
         self._flush()
         with self._lock:
             self._end_stream()
-            self._append({"output_type": "error", "ename": name, "evalue": message, "traceback": traceback.split("\n")})
+            self._outputs.append(
+                {"output_type": "error", "ename": name, "evalue": message, "traceback": traceback.split("\n")}
+            )
 
     def clear(self, wait: bool = False) -> None:
         """Clears this cell's outputs only; the person's cell around it keeps what it shows."""
         self._flush()
         with self._lock:
             self._end_stream()
-            if wait:
-                self._clear_next = True
-            else:
-                self._outputs.clear()
+            self._outputs.clear(wait)
 
     @contextmanager
     def ends(self, wide: bool = False) -> Iterator[dict[str, int]]:
@@ -176,19 +154,19 @@ class Sink:
                 self._close_stream()
             if tail:
                 # An output of its own: before it is where something is missing.
-                self._outputs.append({"output_type": "stream", "name": "stdout", "text": tail})
-                self._to_frontend("stream", "stdout", tail)
+                self._outputs.append_apart({"output_type": "stream", "name": "stdout", "text": tail})
+                self._shown.stream("stdout", tail)
             self.finished = True
             if not self._inlets:
                 drainer.let_go(self)
-            return tuple(self._outputs), dropped
+            return self._outputs.all(), dropped
 
     def _take(self, name: str, texts: list[str]) -> None:
         text = self._bound.take(texts)
         if not text:
             return
         if self.finished:
-            self._to_frontend("stream", name, text)
+            self._shown.stream(name, text)
             return
         if name != self._name:
             self._close_stream()
@@ -206,7 +184,7 @@ class Sink:
             if not self.finished:
                 self._past[name].append(text)
                 self._forward()  # what was printed before it
-            self._to_frontend("stream", name, text)
+            self._shown.stream(name, text)
         if self.finished and not self._inlets:
             drainer.let_go(self)
 
@@ -215,16 +193,7 @@ class Sink:
         self._forwarded = len(self._parts)
         self._forward_due = time.monotonic() + FORWARD_EVERY_S
         if pending:
-            self._to_frontend("stream", self._name, "".join(pending))
-
-    def _to_frontend(self, how: str, *what: Any) -> None:
-        if self._frontend is None:
-            return
-        try:
-            getattr(self._frontend, how)(*what)
-        except Exception as error:  # closed, or replaced by the person: what is kept here is kept all the same
-            self._frontend = None
-            logging.getLogger(__name__).warning("output of a cell can no longer be shown: %r", error)
+            self._shown.stream(self._name, "".join(pending))
 
     def _flush(self) -> None:
         """Without the lock: it may wait until the pipes have been looked into."""
@@ -236,7 +205,7 @@ class Sink:
         for name, texts in self._past.items():
             if texts:
                 self._close_stream()
-                self._append({"output_type": "stream", "name": name, "text": "".join(texts)})
+                self._outputs.append({"output_type": "stream", "name": name, "text": "".join(texts)})
                 texts.clear()
 
     def _end_stream(self) -> None:
@@ -254,14 +223,4 @@ class Sink:
             self._parts.clear()
             self._forwarded = 0
             if text:
-                self._append({"output_type": "stream", "name": self._name, "text": text})
-
-    def _append(self, output: Output) -> None:
-        if self._clear_next:
-            self._outputs.clear()
-            self._clear_next = False
-        last = self._outputs[-1] if self._outputs else None
-        if output["output_type"] == "stream" and last is not None and last.get("name") == output["name"]:
-            last["text"] += output["text"]
-        else:
-            self._outputs.append(output)
+                self._outputs.append({"output_type": "stream", "name": self._name, "text": text})

@@ -31,7 +31,10 @@ _ERR: ContextVar[Any] = ContextVar("rlm_print_stderr")
 _WRITERS = {"stdout": _OUT, "stderr": _ERR}
 
 routed: dict[str, Any] = {}
-"""The process's stdout, stderr and displayhook that ask whose output they carry, by name: a cell begins with these."""
+"""
+What a cell begins with, by name: the process's stdout, stderr and displayhook that ask whose output they carry, and an
+empty stdin.
+"""
 
 _lock = threading.RLock()
 _running = 0
@@ -138,6 +141,7 @@ def _NOWHERE(text: str) -> None:
 
 
 class _Sys(ModuleType):
+    stdin = _Name("stdin")  # what a person types, or pipes into a script, is for them
     stdout = _Name("stdout")
     stderr = _Name("stderr")
     displayhook = _Name("displayhook")
@@ -155,7 +159,7 @@ def install() -> None:
 
 def of(sink: Sink) -> list[tuple[ContextVar[Any], Any]]:
     """The context variables of a cell that puts out into `sink`, each with what it begins with."""
-    names = [vars(_Sys)[name].own for name in ("stdout", "stderr", "displayhook", "excepthook")]
+    names = [vars(_Sys)[name].own for name in ("stdin", "stdout", "stderr", "displayhook", "excepthook")]
     return [(_OUT, sink.write_stdout), (_ERR, sink.write_stderr), *((own, _UNSET) for own in names)]
 
 

@@ -3,7 +3,8 @@ Any provider's model, through litellm: `openai/gpt-5-mini`, `anthropic/…`, `ho
 
 litellm maps providers, shapes and prices. Left aside are its retries, cache, budget and callbacks; the retries are
 here, because each of them must be counted and because litellm repeats what must not be repeated. How litellm is
-imported and what it is asked before the first call is in `lm.litellm_setup`, what its errors mean in `lm.failures`.
+imported and what it is asked before the first call is in `lm.litellm_setup`, what its errors mean in `lm.failures`,
+what a reply cost in `lm.litellm_usage`, and when one of many calls starts in `lm.pacing`.
 """
 
 from __future__ import annotations
@@ -16,29 +17,14 @@ from dataclasses import replace
 from typing import Any
 
 from rlm_kernel.errors import ModelError
-from rlm_kernel.lm import tokens
+from rlm_kernel.lm import pacing
 from rlm_kernel.lm.failures import ProviderFailure, classify
 from rlm_kernel.lm.litellm_setup import check_key, check_provider, load, price_of, wants_cache_points
-from rlm_kernel.values import Attempt, Price, Reply, Request, Usage
+from rlm_kernel.lm.litellm_usage import Meter
+from rlm_kernel.values import Attempt, Price, Reply, Request
 
 _FOREVER_S = 7 * 24 * 3600.0
 """litellm reads None as its own default of ten minutes."""
-
-
-START_EVERY_S = 0.005
-"""
-Between the starts of two whole replies. litellm works some 4 ms on each; calls that start together come back together
-and wait for each other's work, wave after wave. `benchmarks/completions.py` shows what spreading them saves.
-"""
-
-MANY = 32
-"""Calls under way, from which on there is work at every moment, and spreading the starts saves nothing."""
-
-FEW = 4
-"""Calls under way, up to which a step is streamed."""
-
-_next_start = 0.0
-_under_way = 0
 
 
 class LiteLLMModel:
@@ -51,7 +37,7 @@ class LiteLLMModel:
         self._litellm: Any = None
         self._preparing: asyncio.Task[None] | None = None
         self._options: dict[str, Any] = {}
-        self._price: Price | None = None
+        self._meter: Meter | None = None
 
     async def prepare(self) -> None:
         """UsageError for an unknown provider, ModelError of kind `key` where a key is needed and absent."""
@@ -61,7 +47,7 @@ class LiteLLMModel:
             await asyncio.shield(self._preparing)  # one for all: the calls of a first batch come together
 
     def price(self) -> Price | None:
-        return self._price
+        return None if self._meter is None else self._meter.price
 
     async def ask(self, request: Request, on_text: Callable[[str], None] | None = None) -> Reply:
         """
@@ -77,8 +63,8 @@ class LiteLLMModel:
         attempts: list[Attempt] = []
         while True:
             try:
-                with _counted():
-                    if request.purpose == "step" and _under_way <= FEW:
+                with pacing.counted():
+                    if request.purpose == "step" and pacing.are_few():
                         reply = await self._ask_streamed(request, on_text)
                     else:
                         reply = await self._ask_whole(request)
@@ -112,7 +98,7 @@ class LiteLLMModel:
                 {"location": "message", "role": "system"},
                 {"location": "message", "index": -1},
             ]
-        self._price = price_of(litellm, self.name)
+        self._meter = Meter(litellm, self.name, price_of(litellm, self.name))
         self._options = options
         self._litellm = litellm
 
@@ -124,19 +110,20 @@ class LiteLLMModel:
 
     async def _ask_whole(self, request: Request) -> Reply:
         with _provider_failures(self._timeout_s):
-            await _spread()
+            await pacing.spread()
             async with asyncio.timeout(self._timeout_s):
                 response = await self._litellm.acompletion(**self._arguments(request))
         choice = response.choices[0] if response.choices else None
         text = (choice.message.content if choice else None) or ""
         cost, told = response._hidden_params.get("response_cost"), getattr(response, "usage", None)
-        usage = self._usage(request, text, told, cost)
+        assert self._meter is not None  # prepared
+        usage = self._meter.usage(request, text, told, cost)
         return Reply(
             text=text,
             usage=usage,
             model=response.model or self.name,
             finish_reason=(choice.finish_reason if choice else None) or "stop",
-            prompt_usd=self._prompt_usd(usage, told),
+            prompt_usd=self._meter.prompt_usd(usage, told),
         )
 
     async def _ask_streamed(self, request: Request, on_text: Callable[[str], None] | None) -> Reply:
@@ -160,14 +147,15 @@ class LiteLLMModel:
                     if on_text is not None:
                         on_text(piece)
         text = "".join(pieces)
-        counted = self._usage(request, text, usage, None)
+        assert self._meter is not None  # prepared
+        counted = self._meter.usage(request, text, usage, None)
         return Reply(
             text=text,
             usage=counted,
             model=model,
             finish_reason=finish_reason,
             first_token_s=first_token_s,
-            prompt_usd=self._prompt_usd(counted, usage),
+            prompt_usd=self._meter.prompt_usd(counted, usage),
         )
 
     async def _chunks(self, request: Request) -> AsyncGenerator[Any, None]:
@@ -189,64 +177,6 @@ class LiteLLMModel:
         # litellm invents a `stop` for a stream that just ended. What the provider sent is remembered here.
         if stream.received_finish_reason is None and stream.intermittent_finish_reason is None:
             raise ProviderFailure("connection", "the stream ended before the reply was complete", retry=True)
-
-    def _usage(self, request: Request, text: str, told: Any, cost_usd: float | None) -> Usage:
-        """The provider's numbers; where it gave none, counted by `lm.tokens`."""
-        if not _tells(told):
-            prompt, completion = tokens.count_messages(request.messages, self.name), tokens.count(text, self.name)
-            cost_usd = None if self._price is None else self._price.most(prompt, completion)
-            return Usage(prompt, completion, cost_usd=cost_usd)
-        return Usage(
-            prompt_tokens=told.prompt_tokens or 0,
-            completion_tokens=told.completion_tokens or 0,
-            cached_tokens=getattr(getattr(told, "prompt_tokens_details", None), "cached_tokens", None),
-            reasoning_tokens=getattr(getattr(told, "completion_tokens_details", None), "reasoning_tokens", None),
-            cost_usd=cost_usd if cost_usd is not None else self._cost_usd(told),
-        )
-
-    def _prompt_usd(self, usage: Usage, told: Any) -> float | None:
-        """Of what the call cost, the prompt's share by litellm's table, the cache in it (0.1 ms)."""
-        if usage.cost_usd is None or self._price is None:
-            return None
-        if not _tells(told):
-            return usage.prompt_tokens * self._price.prompt_usd
-        prompt_usd, completion_usd = self._litellm.cost_per_token(model=self.name, usage_object=told)
-        listed_usd = float(prompt_usd + completion_usd)
-        if not listed_usd:
-            return None if usage.cost_usd else 0.0
-        return usage.cost_usd * float(prompt_usd) / listed_usd
-
-    def _cost_usd(self, told: Any) -> float | None:
-        reported = getattr(told, "cost", None)  # OpenRouter says what it charged
-        if isinstance(reported, int | float) and not isinstance(reported, bool):
-            return float(reported)
-        if self._price is None:
-            return None
-        response = self._litellm.ModelResponse(model=self.name, usage=told)
-        return float(self._litellm.completion_cost(completion_response=response, model=self.name))
-
-
-def _tells(usage: Any) -> bool:
-    return usage is not None and bool(usage.prompt_tokens or usage.completion_tokens)
-
-
-@contextmanager
-def _counted() -> Iterator[None]:
-    global _under_way  # on the loop thread alone, as is _next_start
-    _under_way += 1
-    try:
-        yield
-    finally:
-        _under_way -= 1
-
-
-async def _spread() -> None:
-    global _next_start
-    if _under_way <= MANY:
-        now = time.monotonic()
-        start = max(now, _next_start)
-        _next_start = start + START_EVERY_S
-        await asyncio.sleep(start - now)
 
 
 @contextmanager

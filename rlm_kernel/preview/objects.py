@@ -18,6 +18,7 @@ from rlm_kernel.preview.render import part_of_text, render
 from rlm_kernel.preview.text import block, clip, count, cut, estimate_tokens
 from rlm_kernel.preview.views import View, view
 
+KEYS_CHARS = 200
 LINE_CHARS = 90
 """What a line of an outline is reckoned to take."""
 
@@ -47,6 +48,8 @@ def _describe(obj: Any, room: int, show: Show) -> list[str]:
         return [about, *facts, *block(kinds.tell(obj, show) if shown is None else shown, room - sum(map(len, facts)))]
     if (seen := view(obj)) is not None:
         return _container(obj, about, seen, room, show)
+    if kinds.is_of(obj, "rlm_kernel.store", "Store"):
+        return _store(obj, about, room, show)
     if is_a(obj, pathlib.PurePath):
         return [about, *describe_path(obj, room)]
     if is_a(obj, types.ModuleType):
@@ -58,6 +61,12 @@ def _describe(obj: Any, room: int, show: Show) -> list[str]:
     if (text := atoms.atom(obj)) is not None:
         return ["None" if obj is None else f"{about} {text}"]
     return _foreign(obj, about, room, show)
+
+
+def _store(obj: Any, about: str, room: int, show: Show) -> list[str]:
+    keys = kinds.tell(obj, show, lambda: clip(", ".join(obj), KEYS_CHARS))
+    listed = kinds.tell(obj, show, lambda: repr(obj.list_available()))
+    return [f"{about}: {keys}", *block(listed, room)] if keys else [about]
 
 
 def _container(obj: Any, about: str, seen: View, room: int, show: Show) -> list[str]:

@@ -22,6 +22,7 @@ from rlm_kernel.store import Store
 from rlm_kernel.trace.events import Given
 from rlm_kernel.trace.loading import Trace
 from rlm_kernel.trace.nodes import Agent
+from rlm_kernel.trace.parsed import parsed
 from rlm_kernel.trace.varying import names_in
 
 _WITHIN = re.compile(r"%%agent[ \t]+(\S+)")
@@ -191,12 +192,9 @@ def _packages(trace: Trace) -> list[str]:
 
 def _imports(source: str) -> set[str]:
     """Top-level modules, without those that a cell only tries to import."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return set(names_in(source).imports)  # with magics in it
+    tree = parsed(source)
     found: set[str] = set()
-    waiting: list[ast.AST] = [tree]
+    waiting: list[ast.AST] = [] if tree is None else [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):

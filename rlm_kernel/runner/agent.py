@@ -27,7 +27,7 @@ from rlm_kernel.runner.reading import write_down
 from rlm_kernel.runner.scope import Scope
 from rlm_kernel.runner.subagents import ask_all
 from rlm_kernel.schema import Schema
-from rlm_kernel.store import WITNESS, Store
+from rlm_kernel.store import Store, unwatched
 from rlm_kernel.values import Message, Remaining
 from rlm_kernel.window import ReadBudget
 
@@ -85,7 +85,6 @@ class Agent:
         self.step: int | None = None
         self.state: int | None = None
         """Of a workflow in its cell, see `at`; None outside."""
-        self.state_name = ""
         self.sent: tuple[Message, ...] = ()
         """The conversation, as it went to the model and into the journal."""
         self.context_sha: str | None = None
@@ -133,11 +132,8 @@ class Agent:
         if self.deepest:
             completions = [self._completion(query) for query in queries]
             return self.scope.start(self._complete(completions, self.step))
-        watched = WITNESS.set(None)  # a look at what is handed over is no use of it
-        try:
+        with unwatched():
             children = [(self._child(query), query) for query in queries]
-        finally:
-            WITNESS.reset(watched)
         return self.scope.start(self._ask(children, self.step))
 
     def next_call(self, step: int | None, request_sha: str, prompt: str) -> int:
@@ -183,7 +179,7 @@ class Agent:
                     f"{self.limits.max_depth}), where it is a plain completion; put what the model must see into the "
                     "prompt, or allow another level"
                 )
-        model = self.runner.model_at(self.depth + 1, query.model)
+        model = self.runner.models.at(self.depth + 1, query.model)
         return Completion(query.prompt, model, _schema(query), self._ledger_for(query))
 
     def _ledger_for(self, query: Query) -> Ledger:
@@ -195,7 +191,7 @@ class Agent:
         if taken := {*LENT, "context"} & set(query.tools):
             name = taken.pop()
             raise UsageError(f"{name} is a lent name already: give tools={{'another_name': {name}}}")
-        model, schema = self.runner.model_at(self.depth + 1, query.model), _schema(query)
+        model, schema = self.runner.models.at(self.depth + 1, query.model), _schema(query)
         context_sha = None if query.context is None else given.fingerprint(query.context, LOOKED_AT)
         id = self._next_child(query.prompt, context_sha)
         own: dict[str, Any] = {name: value for name, value in query.limits.items() if name in OF_AGENT}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rlm_kernel.environment.cellthread import CellThread
 from rlm_kernel.environment.execute import CellInterrupted, Stopped
-from rlm_kernel.environment.sink import Frontend, Sink
+from rlm_kernel.environment.frontend import Frontend
+from rlm_kernel.environment.sink import Sink
 from rlm_kernel.errors import RunInterrupted
 from rlm_kernel.namespace import CALLER
 from rlm_kernel.runner.cell import run_cell
@@ -97,7 +98,7 @@ class ThreadHands:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._thread = CellThread(f"rlm {agent.id}", agent.runner.context)
-        self._room = agent.runner.room(agent)
+        self._room = agent.runner.rooms.of(agent)
         self._entered = False
         self.left_behind = False
         """A cell could not be stopped: its thread goes on, and nothing of it is heard any more."""

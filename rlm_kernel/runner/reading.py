@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlm_kernel import preview, prompts
 from rlm_kernel.environment.within import repr_within
-from rlm_kernel.store import WITNESS, Store, set_glance, set_reader
+from rlm_kernel.store import WITNESS, Store, set_glance, set_reader, unwatched
 from rlm_kernel.trace.events import Used
 from rlm_kernel.window.reader import look, read_for_caller
 
@@ -78,11 +78,8 @@ class Watch:
         if key in self._runner.sized or not isinstance(context, Store):
             return None
         self._runner.sized.add(key)
-        watched = WITNESS.set(None)  # this look at it is no use of it
-        try:
+        with unwatched():
             return preview.tokens_of(context.get(key))
-        finally:
-            WITNESS.reset(watched)
 
     def _note(self, how: str, key: str, **told: Any) -> None:
         self._pending.append(Used(agent=self.who, step=self.step, how=how, key=key, **told))
@@ -92,7 +89,7 @@ class Watch:
 
 def write_down() -> None:
     """What the cell that is running did so far, before what follows from it."""
-    if isinstance(witness := WITNESS.get(), Watch):
+    if (witness := WITNESS.get()) is not None:
         witness.write_down()
 
 

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
-import platform
 import secrets
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,18 +33,18 @@ from rlm_kernel.runner.deadline import deadline
 from rlm_kernel.runner.endings import ending_of, failure_of
 from rlm_kernel.runner.findings import Findings
 from rlm_kernel.runner.hands import MainHands
+from rlm_kernel.runner.models import Models
 from rlm_kernel.runner.recorded import HELD_A_KEY, Recorded
 from rlm_kernel.runner.recorder import Recorder
+from rlm_kernel.runner.rooms import Rooms
 from rlm_kernel.runner.steps import Steps
+from rlm_kernel.runner.versions import versions
 from rlm_kernel.schema import Schema
 from rlm_kernel.trace import events
 from rlm_kernel.trace.events import CallFinished, Noted, Replied
 from rlm_kernel.values import Ending, Run
 
 _NOTHING: Any = object()
-
-MAX_PROCESSES = 16
-"""Worker processes of one depth at once; each takes 40 MB."""
 
 Door = Literal["magic", "cell", "python", "replay"]
 
@@ -82,19 +77,17 @@ class Runner:
         self.shell = shell
         self.limits = limits
         self.redactor = Redactor()
-        self._resolve = resolve
         self.policy = policy
         self.recorded = recorded
         self.lends = LENT if recorded is None else {**LENT, **dialects.names(recorded.dialect)}
         """What stands in every namespace and is nobody's variable."""
-        self._resolved: dict[str | None, LanguageModel] = {}
-        self._resolving = threading.Lock()
-        model = self.model_at(0, None)
+        self.models = Models(resolve, policy.models)
+        model = self.models.at(0, None)
         self.context = contextvars.copy_context()
         """The person's, in which no cell of a model runs: what the cells of sub-agents begin with."""
         self.recorder = Recorder(folder, self.id, on_change)
         self.calls = Calls(policy.max_parallel)
-        self._rooms: dict[tuple[int, str], asyncio.Semaphore] = {}
+        self.rooms = Rooms(policy.max_agents)
         self.agent = Agent(self, "0", namespace, model=model, limits=limits, ledger=Ledger(limits), schema=schema)
         self.agents: dict[str, Agent] = {"0": self.agent}
         """By id, with their namespaces, also when they are over."""
@@ -112,26 +105,6 @@ class Runner:
                 dialect=None if recorded is None else recorded.dialect,
             )
         )
-
-    def model_at(self, depth: int, name: str | None) -> LanguageModel:
-        """One object for each name in the whole run. Raises UsageError."""
-        models = self.policy.models
-        if name is None and models:
-            name = models[min(depth, len(models) - 1)]
-        with self._resolving:
-            if name not in self._resolved:
-                self._resolved[name] = self._resolve(name)
-            return self._resolved[name]
-
-    def room(self, agent: Agent) -> asyncio.Semaphore:
-        """
-        For the agents of one depth that have a thread, or a process. Each depth has its own, and an agent waits for
-        deeper ones only, so however many there are, none waits for a place that it holds itself.
-        """
-        size = self.policy.max_agents
-        if agent.isolation == "process":
-            size = min(size, MAX_PROCESSES)
-        return self._rooms.setdefault((agent.depth, agent.isolation), asyncio.Semaphore(size))
 
     def stop(self) -> None:
         """Stop was pressed; from any thread."""
@@ -262,12 +235,6 @@ class Runner:
             trace=trace,
             journal=self.recorder.path,
         )
-
-
-def versions() -> dict[str, str]:
-    """What a record says of where it was made. With a random seed of hashes, a set of texts has no order that stays."""
-    seed = os.environ.get("PYTHONHASHSEED", "random") if sys.flags.hash_randomization else "0"
-    return {"rlm_kernel": version("rlm_kernel"), "python": platform.python_version(), "hash_seed": seed}
 
 
 def _accepted(agent: Agent, best: object) -> object:

@@ -9,8 +9,7 @@ from rlm_kernel import preview
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.namespace import StateEnd
 from rlm_kernel.runner.reading import write_down
-from rlm_kernel.store import WITNESS
-from rlm_kernel.trace.events import Loaded, StateFinished, StateStarted, Used
+from rlm_kernel.trace.events import Loaded, StateFinished, StateStarted
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
@@ -20,7 +19,7 @@ def begin(agent: Agent, number: int, state: str, agents: tuple[str, ...], visit:
     """The agent as it is within that state: whom it asks belongs to it."""
     runner = agent.runner
     within = copy.copy(agent)
-    within.state, within.state_name = number, state
+    within.state = number
     write_down()
     runner.recorder.record(
         StateStarted(
@@ -44,10 +43,4 @@ def end(agent: Agent, value: object, told: StateEnd) -> None:
     told["problems"] = tuple(map(runner.sendable, told["problems"]))
     told["next"] = None if told["next"] is None else runner.sendable(told["next"])
     told["loaded"] = tuple(Loaded(runner.sendable(each.key), each.tokens) for each in told["loaded"])
-    if told["error"] is None and WITNESS.get() is None:
-        # A person's own cell, at which nobody looks: that the workflow stored its result is known here only.
-        key, size = runner.sendable(agent.state_name), preview.tokens_of(value)
-        write = Used(agent=agent.id, step=agent.step, how="write", key=key, size=size, description=result or "")
-        runner.sized.add(agent.state_name)
-        runner.recorder.record(write)
     runner.recorder.record(StateFinished(agent=agent.id, step=agent.step, number=agent.state, result=result, **told))

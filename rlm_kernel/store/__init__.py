@@ -8,7 +8,16 @@ reference would keep gigabytes alive. Renders no value and counts no token: that
 
 from __future__ import annotations
 
-from rlm_kernel.store.hooks import WITNESS, Glance, Reader, Witness, read_text, set_glance, set_reader
+from rlm_kernel.store.hooks import (
+    WITNESS,
+    Glance,
+    Reader,
+    Witness,
+    read_text,
+    set_glance,
+    set_reader,
+    unwatched,
+)
 from rlm_kernel.store.mapping import Store, store_id
 from rlm_kernel.store.tables import Available, History, Listing, Write
 
@@ -26,4 +35,5 @@ __all__ = [
     "set_glance",
     "set_reader",
     "store_id",
+    "unwatched",
 ]

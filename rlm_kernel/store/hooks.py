@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,9 +37,22 @@ class Witness(Protocol):
     def read(self, key: str, tokens: int, size: int) -> None:
         """Text of a result, or of a variable: so many tokens of about `size`."""
 
+    def write_down(self) -> None:
+        """Something else is about to be recorded, that may follow from what was told so far."""
+
 
 WITNESS: ContextVar[Witness | None] = ContextVar("rlm_witness", default=None)
 """None: nobody looks, and the store takes a write for the person's."""
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Around a look of ours at a store, which is no use of it."""
+    token = WITNESS.set(None)
+    try:
+        yield
+    finally:
+        WITNESS.reset(token)
 
 
 class Reader(Protocol):

@@ -27,6 +27,7 @@ class Store(MutableMapping[str, object]):
     """
 
     __slots__ = ("__weakref__", "_held")
+    __module__ = "rlm_kernel.store"  # where everybody finds it
 
     _held: Held
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ from rlm_kernel.values import CellError, Output
 SHOWN_CHARS = 400
 """Of each side of a difference."""
 
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
+_COUNTED = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b|(?<=\bThread-)\d+|(?<=<rlm )([^<>\n]*) #\d+(?=>)")
+"""Addresses of objects, and what a process counts: its threads, and its cells as tracebacks name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Difference:
     """`output`, `error`, `source`, or another word for what was compared."""
     recorded: str
     came: str
+    hint: str = ""
+    """What may be why, and what may be done."""
 
 
 def canonical(outputs: Iterable[Output]) -> list[tuple[str, Any]]:
@@ -57,7 +61,7 @@ def canonical(outputs: Iterable[Output]) -> list[tuple[str, Any]]:
 
 def _settled(value: Any) -> Any:
     if isinstance(value, str):
-        return _ADDRESS.sub("0x…", plain(value))
+        return _COUNTED.sub(lambda found: found[1] or "…", plain(value))
     if isinstance(value, tuple):
         return tuple(map(_settled, value))
     if isinstance(value, dict):
@@ -85,6 +89,15 @@ def difference(
     if before != now:
         return Difference("error", *apart(_said(before), _said(now)))
     return None
+
+
+def lacks_text(recorded: Iterable[Output], came: Iterable[Output]) -> bool:
+    """Whether lines that were printed are missing now, and no other came."""
+    was, now = (
+        Counter(line for kind, text in canonical(outputs) if kind.startswith("stream") for line in text.splitlines())
+        for outputs in (recorded, came)
+    )
+    return now < was
 
 
 def loose_difference(recorded: str, came: str, tail: bool = False) -> Difference | None:

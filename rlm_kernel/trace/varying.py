@@ -57,8 +57,6 @@ class Names:
     assigned: frozenset[str]
     varying: frozenset[str]
     """What it names that varies by itself: `time.time`, `random`."""
-    imports: frozenset[str]
-    """Top-level modules."""
     imported: frozenset[str] = frozenset()
     """Of `assigned`, what an import gave a name to that is the same each time."""
 
@@ -75,7 +73,7 @@ def names_in(source: str) -> Names:
         varying = set(filter(_is_unseeded, varying))
     if _MAGIC.search(source):
         varying.add("a shell command or a timing magic")
-    found = (look.loaded, look.assigned, varying, look.imports, look.imported)
+    found = (look.loaded, look.assigned, varying, look.imported)
     return Names(*map(frozenset, found))
 
 
@@ -92,7 +90,6 @@ class _Look:
         self.loaded: set[str] = set()
         self.assigned: set[str] = set()
         self.varying: set[str] = set()
-        self.imports: set[str] = set()
         self.imported: set[str] = set()
 
     def at(self, node: ast.AST) -> None:
@@ -128,7 +125,6 @@ class _Look:
     def _import(self, node: ast.Import) -> None:
         for alias in node.names:
             module = alias.name.partition(".")[0]
-            self.imports.add(module)
             self.assigned.add(alias.asname or module)
             # Under another name it is not known again where it is used; `datetime` is, by its classes.
             if alias.asname not in (None, module) and module in _MODULES and module != "datetime":
@@ -140,7 +136,6 @@ class _Look:
         module = (node.module or "").partition(".")[0]
         if node.level:
             return
-        self.imports.add(module)
         for alias in node.names:
             self.assigned.add(alias.asname or alias.name)
             if module in _MODULES:

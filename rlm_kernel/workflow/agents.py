@@ -18,7 +18,7 @@ from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import tokens
 from rlm_kernel.queries import Options
 from rlm_kernel.schema import Schema
-from rlm_kernel.store import Store
+from rlm_kernel.store import Store, unwatched
 from rlm_kernel.workflow.flow import State
 
 SMALL_CHARS = 500
@@ -94,7 +94,8 @@ class Asks:
         return {**self.options, "schema": task.form}
 
     def _question(self, task: Task, store: Store) -> tuple[str, object]:
-        known = {name: _named_or_small(name, store) for name in self.reads}
+        with unwatched():  # what it hands on it has not used itself
+            known = {name: _named_or_small(name, store) for name in self.reads}
         prompt = _fill(self.prompt, {"goal": task.goal, **known})
         if task.problem is not None:
             prompt += f"\n\nAn earlier answer was not accepted: {task.problem}"
@@ -134,7 +135,8 @@ class ByValue:
         return self._later(task, said) if isinstance(said, Awaitable) else self._read(task, said)
 
     def _text(self, task: Task, store: Store) -> str:
-        values = {name: _text_of(store[name]) for name in self.reads}
+        with unwatched():  # what goes out as text is told as that
+            values = {name: _text_of(store[name]) for name in self.reads}
         for name, text in values.items():
             if name in _PLACEHOLDER.findall(self.prompt):
                 task.sent(name, text)

@@ -16,7 +16,7 @@ from typing import Any
 
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.given import fingerprint, keep, restore
-from rlm_kernel.store import Store
+from rlm_kernel.store import Store, unwatched
 from rlm_kernel.trace.file import put
 from rlm_kernel.workflow.flow import Flow
 from rlm_kernel.workflow.record import Record
@@ -67,8 +67,9 @@ class Checkpoint:
 
 
 class Saved:
-    """The checkpoint of one orchestrator over one store, while it runs."""
+    """The checkpoint of one orchestrator over one store, while it runs. Its looks at the store are no use of it."""
 
+    @unwatched()
     def __init__(self, checkpoint: Checkpoint, flow: Flow, store: Store) -> None:
         self._checkpoint = checkpoint
         self._flow = flow
@@ -81,6 +82,7 @@ class Saved:
     def exists(self) -> bool:
         return self.path.exists()
 
+    @unwatched()
     def write(self, progress: Progress, state: str | None = None) -> None:
         """`state` is the one that has just been at work. Raises UsageError where the file cannot be written."""
         values = {key: self._kept(key, value) for key, value in self._changed(state).items()}
@@ -102,6 +104,7 @@ class Saved:
                 f"the checkpoint {self.path} cannot be written ({error.strerror or error}): give another place"
             ) from None
 
+    @unwatched()
     def read(self, at: str | None, goal: str) -> Progress:
         """
         The progress, and the results put back into the store. With `at` it goes back to that state.

@@ -125,7 +125,8 @@ class _Visit:
         return {name: found[name] for name in self._work.agents if name in found}
 
     def over(self, value: object, next: str | None) -> None:
-        self._store.store(self._state, value, note=f"workflow state, by {', '.join(self._work.agents)}"[:_NOTE_CHARS])
+        by = f", by {', '.join(self._work.agents)}" if self._work.several else ""
+        self._store.store(self._state, value, note=f"workflow state{by}"[:_NOTE_CHARS])
         self._progress.records.append(self.ended(next, None, value))
         self._progress.state = next
         self._progress.partial = {}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlm_kernel.errors import ModelError, NoAnswer, SchemaMismatch, UsageError
-from rlm_kernel.store import Store
+from rlm_kernel.store import Store, unwatched
 from rlm_kernel.workflow.calling import acall, awaits, call
 from rlm_kernel.workflow.checkpoint import Checkpoint, Progress, Saved
 from rlm_kernel.workflow.course import Rules, course
@@ -182,7 +182,8 @@ class Orchestrator:
         return progress
 
     def _done(self, store: Store, progress: Progress) -> Done:
-        return Done(store.get(progress.records[-1].state), store, tuple(progress.records))
+        with unwatched():
+            return Done(store.get(progress.records[-1].state), store, tuple(progress.records))
 
 
 def _store_of(given: object) -> Store:

@@ -115,6 +115,8 @@ class RemoteWitness:
 
     def deleted(self, store: int, keys: tuple[str, ...]) -> None: ...
 
+    def write_down(self) -> None: ...
+
     def took(self, store: int, keys: tuple[str, ...]) -> None:
         if fresh := tuple(key for key in keys if key not in self._taken):
             self._taken.update(fresh)

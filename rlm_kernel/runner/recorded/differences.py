@@ -12,8 +12,10 @@ import itertools
 import json
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
+from rlm_kernel.environment.descriptors import descriptors
 from rlm_kernel.errors import Diverged
 from rlm_kernel.trace import comparing
 from rlm_kernel.trace.comparing import Difference
@@ -21,6 +23,11 @@ from rlm_kernel.trace.events import AgentStarted, CellFinished
 from rlm_kernel.trace.nodes import Agent, Step
 from rlm_kernel.trace.unpacking import Key
 from rlm_kernel.values import CellResult, Message, Output
+
+PAST_PYTHON = (
+    "in a script, what compiled code writes past Python (a library in C, os.write) is not output of a cell: "
+    "where that is what is missing, jupyter rlm replay finds it"
+)
 
 Kind = Literal["replay", "resume", "fork"]
 
@@ -67,7 +74,7 @@ class Differences:
     def diverge(self, where: str, found: Difference) -> Diverged:
         with self._lock:
             if self.diverged is None:
-                self.diverged = Diverged(where, found.what, found.recorded, found.came, self._hint(where))
+                self.diverged = Diverged(where, found.what, found.recorded, found.came, found.hint or self._hint(where))
             return self.diverged
 
     def _hint(self, where: str) -> str:
@@ -87,6 +94,8 @@ def of_cell(recorded: Step, result: CellResult, loose: bool) -> Difference | Non
         found = _in_another_tool(recorded, cell, result)
     else:
         found = comparing.difference(cell.outputs, result.outputs, cell.error, result.error)
+        if found is not None and not descriptors.claimed and comparing.lacks_text(cell.outputs, result.outputs):
+            found = replace(found, hint=PAST_PYTHON)
     if found is None and cell.final != (result.final is not None):
         said = {True: "FINAL ended it", False: "it ended without FINAL"}
         return Difference("end", said[cell.final], said[not cell.final])

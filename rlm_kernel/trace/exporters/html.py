@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from rlm_kernel.trace import words
 from rlm_kernel.trace.exporters import html_pieces as pieces
 from rlm_kernel.trace.nesting import unfolded
-from rlm_kernel.trace.nodes import Agent, Call, Step
+from rlm_kernel.trace.nodes import Agent, Call, State, Step, by_state
 from rlm_kernel.trace.safe import in_html, one_line
 from rlm_kernel.trace.sections import around
+from rlm_kernel.trace.states import state_line
 from rlm_kernel.trace.tree import Tree
 
 CALL_CHARS = 20_000
@@ -101,31 +102,50 @@ def _agent(tree: Tree, agent: Agent, levels: dict[str, int], opened: bool) -> It
     yield f' <span class="muted">· {facts}</span></summary>\n'
     # Beyond it browsers flatten what is nested; closed here, those below stand beside.
     flat = level >= DEEPEST
-    below: list[Agent] = []
+    beside: list[Agent] = []
+
+    def inside(step: Step | None) -> Iterator[str | Agent]:
+        for each in _below(agent, step, levels):
+            if flat and isinstance(each, Agent):
+                beside.append(each)
+            else:
+                yield each
+
     yield from _terms(agent, level)
     for step in agent.steps:
         yield _step(step)
-        for child in step.agents:
-            if levels[child.id] == level + 1:
-                if flat:
-                    below.append(child)
-                else:
-                    yield child
+        yield from inside(step)
         yield "</section>\n"
     yield _calls(agent.calls)
-    for child in agent.agents:
-        if levels[child.id] == level + 1:
-            if flat:
-                below.append(child)
-            else:
-                yield child
+    yield from inside(None)
     if agent.end is None or not words.answered(agent):
         yield f'<p class="bad">{pieces.line(words.why_not(agent), 2_000)}</p>\n'
     if agent.end is not None and agent.end.answer is not None:
         named = "" if agent.end.name is None else f" (by its name {pieces.line(agent.end.name, 200)})"
         yield f'<div class="muted">answer{named}</div>{pieces.pre(agent.end.answer, "answer")}'
     yield "</details>\n"
-    yield from below
+    yield from beside
+
+
+def _below(caller: Agent, step: Step | None, levels: dict[str, int]) -> Iterator[str | Agent]:
+    """
+    What the step started, or a person's own cell: sub-agents that stand under their caller, and states of workflows
+    before those they asked.
+    """
+    states = [state for state in caller.states if state.step == (None if step is None else step.number)]
+    for agent in by_state(caller.agents if step is None else step.agents):
+        if levels[agent.id] != levels[caller.id] + 1:  # it hangs in a ring, and is told elsewhere
+            continue
+        while states and agent.in_state is not None and states[0].number <= agent.in_state:
+            yield _state(states.pop(0))
+        yield agent
+    yield from map(_state, states)
+
+
+def _state(state: State) -> str:
+    failed = state.end is not None and state.end.error is not None
+    mark = ' class="bad"' if failed else ""
+    return f"<p{mark}><b>{in_html(state_line(state))}</b></p>\n"
 
 
 def _terms(agent: Agent, level: int) -> Iterator[str]:

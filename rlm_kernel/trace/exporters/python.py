@@ -1,65 +1,35 @@
 """
 A run as one Python file in percent format (jupytext's `# %%`): the root's cells as code, all else as comments.
 
-The file compiles. A cell that cannot stand in it as it is (a syntax error, top-level await, a cell magic, control
-characters that would show a reader something else than what runs) is a comment with the reason; of a cell that has
-IPython's own lines, those lines are. Sub-agents had namespaces of their own: their cells are comments, in sections
-after the root's. Outputs are comments, cut short. Nothing here runs anything.
+The file compiles; `python_cells` says what can stand in it of a cell. Sub-agents had namespaces of their own: their
+cells are comments, in sections after the root's. Outputs are comments, cut short. Nothing here runs anything.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
-import re
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rlm_kernel.trace import words
+from rlm_kernel.trace.exporters.python_cells import MARKS, FileCell, failed_line, file_cell, needed
 from rlm_kernel.trace.nodes import Agent, Step
-from rlm_kernel.trace.safe import clip, one_line, outputs_text, plain
+from rlm_kernel.trace.safe import clip, one_line, outputs_text
 from rlm_kernel.trace.sections import around
 from rlm_kernel.trace.tree import Tree
 
 PROSE_CHARS = 20_000
 OUTPUT_CHARS = 1_500
-MENDED_LINES, MENDED_CHARS = 50, 5_000_000
-"""Of IPython's own lines in one cell, each of which costs a compilation; a cell with more is a comment."""
 MOST_NAMES = 40
-
-_ENDS = re.compile("\r\n|\r|\n")
-_IPYTHON = re.compile(r"\s*(?:[%!?]|\w[\w.]*\??\?\s*$|[\w.,\s]+=\s*[%!]|,|;|/\w)|.*\?\s*$")
-_FUTURE = re.compile(r"\s*from\s+__future__\s+import\b")
-_RUNS_PYTHON = ("%%time", "%%timeit", "%%capture", "%%prun")
-_MARKS = re.compile("[\u061c\u200e\u200f\u2028\u2029\ufff9-\ufffb\x0c]")
-
-_COMMENTED = "# This cell is a comment: "
-
-
-@dataclass(slots=True)
-class _Cell:
-    """A root's cell in the file."""
-
-    source: str
-    """As it stands there."""
-    reason: str | None = None
-    """Why it is a comment; None where it is code."""
-    comment: str = ""
-    """The same as a comment."""
-
-    @property
-    def text(self) -> str:
-        return self.source if self.reason is None else f"{_COMMENTED}{self.reason}\n{self.comment}"
 
 
 def python(tree: Tree) -> str:
     root = tree.root
-    cells = {} if root is None else {step.number: _cell(step.source) for step in root.steps if step.source is not None}
+    cells = (
+        {} if root is None else {step.number: file_cell(step.source) for step in root.steps if step.source is not None}
+    )
     # Each compiles alone; together they may not (`global x` after `x`), and the file has to.
     while True:
         parts = list(_file(tree, cells))
-        failed = _failed_line("".join(text for text, _ in parts))
+        failed = failed_line("".join(text for text, _ in parts))
         if failed is None:
             return "".join(text for text, _ in parts)
         number, why = failed
@@ -78,7 +48,7 @@ def _at(parts: list[tuple[str, int | None]], line: int) -> int:
     return last
 
 
-def _file(tree: Tree, cells: dict[int, _Cell]) -> Iterator[tuple[str, int | None]]:
+def _file(tree: Tree, cells: dict[int, FileCell]) -> Iterator[tuple[str, int | None]]:
     """The text in pieces; those that are code with the number of their step."""
     root = tree.root
     yield _header(tree, [cell.source for cell in cells.values() if cell.reason is None]), None
@@ -108,7 +78,7 @@ def _header(tree: Tree, sources: list[str]) -> str:
     lines = ["The cells of a recorded run, to read and to run part of. Nothing here asks a model."]
     if run is not None:
         lines.append(f"Run {one_line(run.run, 100)}, model {one_line(run.model, 100)}: {words.work(tree.totals())}.")
-    names = _needed(sources)
+    names = needed(sources)
     if names:
         shown = ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "")
         lines += ["", "Before it runs, define what its cells use and the kernel or a person had lent them:", shown]
@@ -169,84 +139,5 @@ def _end(agent: Agent) -> str:
 
 def _comment(text: str, mark: str = "# ") -> str:
     """Each line of it behind a mark; `plain`, so that none has an end of a line in it that Python would see."""
-    lines = _MARKS.sub("", clip(text, PROSE_CHARS)).split("\n")
+    lines = MARKS.sub("", clip(text, PROSE_CHARS)).split("\n")
     return "\n".join((mark + line).rstrip() for line in lines)
-
-
-def _cell(source: str) -> _Cell:
-    source = _ENDS.sub("\n", source)
-    shown = _MARKS.sub("", plain(source)).rstrip("\n").split("\n")
-    cell = _Cell(source.rstrip("\n"), None, "\n".join(f"# {line}".rstrip() for line in shown))
-    if plain(source) != source or _MARKS.search(source):
-        cell.reason = "it has control characters or marks of direction"
-        return cell
-    first = source.lstrip().split("\n", 1)[0].split()
-    if first and first[0].startswith("%%") and first[0] not in _RUNS_PYTHON:
-        cell.reason = f"{one_line(first[0], 40)} is for IPython"
-        return cell
-    lines = source.rstrip("\n").split("\n")
-    for _ in range(min(MENDED_LINES, 1 + MENDED_CHARS // (len(source) + 1))):
-        # A line ahead, so that what must stand first in a file is found to stand where it may not.
-        failed = _failed_line("0\n" + "\n".join(lines))
-        if failed is None:
-            cell.source = "\n".join(lines)
-            return cell
-        at, why = failed[0] - 2, failed[1]
-        if not (0 <= at < len(lines) and (_IPYTHON.match(lines[at]) or _FUTURE.match(lines[at]))):
-            break
-        bare = lines[at].lstrip()
-        lines[at] = f"{lines[at][: len(lines[at]) - len(bare)]}pass  # {bare}"
-    cell.reason = "it awaits, outside of any function" if _compiles_awaiting(source) else why
-    return cell
-
-
-def _failed_line(source: str) -> tuple[int, str] | None:
-    """The number of the line at which it does not compile, and why, in a line; None where it does. Runs nothing."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(source, "<trace>", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        return error.lineno or 1, one_line(f"{type(error).__name__}: {error.msg}", 200)
-    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-        return 1, one_line(f"{type(error).__name__}: {error}", 200)
-    return None
-
-
-def _compiles_awaiting(source: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(source, "<trace>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return False
-    return True
-
-
-def _needed(sources: list[str]) -> list[str]:
-    """Names that are read and nowhere made, `context` first: what a person has to define."""
-    read: dict[str, None] = {}
-    made: set[str] = set()
-    for source in sources:
-        try:
-            nodes = sorted(ast.walk(ast.parse(source)), key=lambda node: getattr(node, "lineno", 0))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in nodes:
-            if isinstance(node, ast.Name):
-                if isinstance(node.ctx, ast.Load):
-                    read.setdefault(node.id)
-                else:
-                    made.add(node.id)
-            elif isinstance(node, ast.arg):
-                made.add(node.arg)
-            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                made.add(node.name)
-            elif isinstance(node, ast.alias):
-                made.add((node.asname or node.name).split(".")[0])
-            elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name is not None:
-                made.add(node.name)
-    needed = [name for name in read if name not in made and not hasattr(builtins, name)]
-    # A cell may well make `context` anew of the one that it was given.
-    lent = [name for name in ("context",) if name in read]
-    return [*lent, *(name for name in needed if name not in lent)]

@@ -9,8 +9,9 @@ here keeps state: a view is drawn anew from the tree.
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views.agents import agents_html, agents_table, agents_text
 from rlm_kernel.trace.views.cache_forms import cache_data, cache_html, cache_tables, cache_text
-from rlm_kernel.trace.views.graph import Edge, Graph, Node, graph_of
+from rlm_kernel.trace.views.graph import Edge, Graph, graph_of
 from rlm_kernel.trace.views.graph_forms import MERMAID, graph_data, graph_text, mermaid
+from rlm_kernel.trace.views.graph_nodes import Node
 from rlm_kernel.trace.views.savings import Savings, savings_of
 from rlm_kernel.trace.views.savings_forms import savings_data, savings_html, savings_table, savings_text
 from rlm_kernel.trace.views.tree_html import as_html

@@ -1,10 +1,9 @@
 """
 Who wrote and who read what in a run, and when: agents and results as a small graph, from the record.
 
-Nodes are agents, keys of a store, variables that were handed over, the person whose own cells took part, and states of
-workflows: they have the answers of their agents, write the result of their name, and were given as text what went to
-agents that are in no record. A record does not tell stores apart: a key is one node, whichever store it is in. Many
-sub-agents of one step are one node. The order rests on ids and numbers, never on which of several agents was faster.
+What the nodes are is in `graph_nodes`. States of workflows have the answers of their agents, write the result of their
+name, and were given as text what went to agents that are in no record. The order rests on ids and numbers, never on
+which of several agents was faster.
 """
 
 from __future__ import annotations
@@ -17,27 +16,10 @@ from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.varying import Names, names_in
 from rlm_kernel.trace.views.contexts import has_store, key_of
+from rlm_kernel.trace.views.graph_nodes import PERSON, Node, Nodes
 from rlm_kernel.trace.views.syntax import answers_to
 
-MOST_BESIDE = 12
-"""Sub-agents that one step may start and each be a node."""
-MOST_OF_PERSON = 40
-"""The same of all of a person's own cells, which the record does not tell apart."""
-NAME_CHARS = 60
-PERSON = "person"
 _HOW = {"write": "wrote", "delete": "deleted", "take": "took", "read": "read"}
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    id: str
-    kind: str
-    """
-    `agent`, `agents` (many of one step, with all below them), `key` (of a store), `variable`, `person`, `state` (of a
-    workflow, with all its visits).
-    """
-    label: str
-    """One safe line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +51,8 @@ class _Drawing:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._walked = list(tree.walk())
-        self._nodes: dict[str, Node] = {}
+        self._nodes = Nodes(tree, self._walked)
         self._edges: dict[tuple[str, str, str], _Edge] = {}
-        self._groups: dict[str, Node] = {}
-        self._of_agent = self._folded()
         self._looked: dict[str, Names] = {}
         self._handed: dict[tuple[str, str], int] = {}
         """By the caller's id and its variable, the last step that handed it over."""
@@ -84,98 +64,37 @@ class _Drawing:
             while open_ones and open_ones[-1][1] >= level:
                 self._answered(open_ones.pop()[0], answers)
             open_ones.append((agent, level))
-            me = self._agent(agent)
+            me = self._nodes.agent(agent)
             self._given(agent, me)
             for step in agent.steps:
                 for used in step.used:
                     self._used(self._writer(agent, used) or me, (step.number,), used)
             for used in agent.used:
                 writer = self._writer(agent, used)
-                self._used(writer or self._person(), (None,) if writer is None else (), used)
+                self._used(writer or self._nodes.person(), (None,) if writer is None else (), used)
             for state in agent.states:
                 self._as_text(agent, state)
         while open_ones:
             self._answered(open_ones.pop()[0], answers)
         self._assignments()
         # The root of a run that a person's own cells began has done nothing itself.
-        there = {self._agent(agent) for agent, _ in self._walked if agent.steps or not _is_persons(agent)}
+        there = {self._nodes.agent(agent) for agent, _ in self._walked if agent.steps or not _is_persons(agent)}
         there |= {end for source, target, _ in self._edges for end in (source, target)}
-        nodes = [node for id, node in self._nodes.items() if id in there]
-        return Graph(tuple(nodes), tuple(edge.done(*key) for key, edge in self._edges.items()))
-
-    # Nodes
-
-    def _folded(self) -> dict[str, str]:
-        """By id of the agents that stand together, their node."""
-        found: dict[str, str] = {}
-        for caller, _ in self._walked:
-            groups = [(caller.agents, MOST_OF_PERSON), *((step.agents, MOST_BESIDE) for step in caller.steps)]
-            for agents, most in groups:
-                group = [agent for agent in agents if agent.id not in found]
-                if len(group) > most and caller.id not in found:
-                    self._fold(group, found)
-        return found
-
-    def _fold(self, group: list[Agent], found: dict[str, str]) -> None:
-        id = f"agents {group[0].id}"
-        waiting, inside = list(group), 0
-        while waiting:
-            agent = waiting.pop()
-            if agent.id not in found:  # a tampered record may have a ring
-                found[agent.id] = id
-                inside += 1
-                waiting += agent.children
-        first, last = one_line(group[0].id, 40), one_line(group[-1].id, 40)
-        below = f" and {inside - len(group):,} below" if inside > len(group) else ""
-        self._groups[id] = Node(id, "agents", f"{len(group):,} agents {first} … {last}{below}")
-
-    def _agent(self, agent: Agent) -> str:
-        id = self._of_agent.get(agent.id, f"agent {agent.id}")
-        if (group := self._groups.get(id)) is not None:
-            return self._nodes.setdefault(id, group).id
-        return self._node(id, "agent", id)
-
-    def _person(self) -> str:
-        return self._node(PERSON, "person", "person")
-
-    def _key(self, key: str) -> str:
-        return self._node(f"key {key}", "key", key if key.strip() else repr(key))
-
-    def _variable(self, owner: str, name: str) -> str:
-        return self._node(f"variable {name} of {owner}", "variable", f"{one_line(name, 40)} of {owner}")
-
-    def _node(self, id: str, kind: str, label: str) -> str:
-        if id not in self._nodes:
-            self._nodes[id] = Node(id, kind, one_line(label, NAME_CHARS))
-        return id
-
-    def _asker(self, agent: Agent) -> str:
-        caller = None if agent.caller is None else self._tree.agents.get(agent.caller)
-        if caller is not None and (state := _state_of(agent, caller)) is not None:
-            return self._state(caller, state)
-        return self._person() if caller is None or agent.in_step is None else self._agent(caller)
-
-    def _state(self, agent: Agent, state: State) -> str:
-        """`agent` is whose cell runs the workflow."""
-        me = self._agent(agent)
-        label = f"state {state.name}" + ("" if state.step is None else f" of {me}")
-        return self._node(f"state {state.name} of {me}", "state", label)
-
-    # Edges
+        return Graph(self._nodes.among(there), tuple(edge.done(*key) for key, edge in self._edges.items()))
 
     def _given(self, agent: Agent, me: str) -> None:
         name = agent.context_name
         if name is None:
             # Of a store that a workflow hands over, what is taken and read is drawn.
             if agent.context is not None and (agent.in_state is None or not has_store(agent)):
-                self._edge(self._asker(agent), me, "handed over", _when(agent))
+                self._edge(self._nodes.asker(agent), me, "handed over", _when(agent))
             return
         caller = None if agent.caller is None else self._tree.agents.get(agent.caller)
         if (key := key_of(name, caller)) is not None:
-            source = self._key(key)
+            source = self._nodes.key(key)
         else:
-            owner = PERSON if caller is None else self._agent(caller)
-            source = self._variable(owner, name)
+            owner = PERSON if caller is None else self._nodes.agent(caller)
+            source = self._nodes.variable(owner, name)
             if caller is not None and agent.in_step is not None:
                 last = self._handed.get((caller.id, name), agent.in_step)
                 self._handed[caller.id, name] = max(last, agent.in_step)
@@ -184,10 +103,12 @@ class _Drawing:
     def _answered(self, agent: Agent, names: dict[str, str]) -> None:
         """After all that its sub-agents did."""
         if agent.end is not None and agent.end.answer is not None:
-            self._edge(self._agent(agent), self._asker(agent), "answer", _when(agent), name=names.get(agent.id))
+            self._edge(
+                self._nodes.agent(agent), self._nodes.asker(agent), "answer", _when(agent), name=names.get(agent.id)
+            )
 
     def _used(self, who: str, when: tuple[int | None, ...], used: Used) -> None:
-        key, how = self._key(used.key), _HOW.get(used.how) or one_line(used.how, 20)
+        key, how = self._nodes.key(used.key), _HOW.get(used.how) or one_line(used.how, 20)
         source, target = (who, key) if used.how in ("write", "delete") else (key, who)
         self._edge(source, target, how, when, tokens=used.tokens)
 
@@ -195,25 +116,25 @@ class _Drawing:
         """The state whose result it is."""
         for state in agent.states if used.how == "write" else ():
             if (state.name, state.step) == (used.key, used.step) and state.end is not None and state.end.error is None:
-                return self._state(agent, state)
+                return self._nodes.state(agent, state)
         return None
 
     def _as_text(self, agent: Agent, state: State) -> None:
         """What the state's agents were given by value."""
         for each in () if state.end is None else state.end.loaded:
             if each.key:
-                target = self._state(agent, state)
-                self._edge(self._key(each.key), target, "as text", _at(state.step), tokens=each.tokens)
+                target = self._nodes.state(agent, state)
+                self._edge(self._nodes.key(each.key), target, "as text", _at(state.step), tokens=each.tokens)
 
     def _assignments(self) -> None:
         for (caller, name), last in self._handed.items():
-            agent, owner = self._tree.agents[caller], self._agent(self._tree.agents[caller])
+            agent, owner = self._tree.agents[caller], self._nodes.agent(self._tree.agents[caller])
             for step in agent.steps:
                 if step.number <= last and step.source is not None and name in step.source:
                     if step.source not in self._looked:
                         self._looked[step.source] = names_in(step.source)
                     if name in self._looked[step.source].assigned:
-                        self._edge(owner, self._variable(owner, name), "assigned", (step.number,))
+                        self._edge(owner, self._nodes.variable(owner, name), "assigned", (step.number,))
 
     def _edge(
         self,
@@ -256,11 +177,6 @@ class _Edge:
     def done(self, source: str, target: str, how: str) -> Edge:
         steps = sorted(self.steps, key=lambda step: (step is None, step or 0))
         return Edge(source, target, how, tuple(steps), self.times, self.tokens, tuple(self.names))
-
-
-def _state_of(agent: Agent, caller: Agent) -> State | None:
-    """In which it was asked."""
-    return next((state for state in caller.states if state.number == agent.in_state), None)
 
 
 def _when(agent: Agent) -> tuple[int | None, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 from rlm_kernel.trace import words
 from rlm_kernel.trace.cells import readable
 from rlm_kernel.trace.safe import one_line
-from rlm_kernel.trace.views.graph import Edge, Graph, Node
+from rlm_kernel.trace.views.graph import Edge, Graph
+from rlm_kernel.trace.views.graph_nodes import Node
 
 MERMAID = "text/vnd.mermaid"
 """What JupyterLab (from 4.1) and nbconvert draw."""

@@ -8,10 +8,10 @@ from rlm_kernel.trace import words
 from rlm_kernel.trace.cells import readable
 from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
-from rlm_kernel.trace.views.graph import PERSON
+from rlm_kernel.trace.views.graph_nodes import PERSON
 from rlm_kernel.trace.views.savings import ASSUMED, Savings, savings_of
 from rlm_kernel.trace.views.table import Row, table_html, table_text
-from rlm_kernel.trace.views.transfers import Sent, Transfer
+from rlm_kernel.trace.views.transfers import STATE, Sent, Transfer
 
 HEADERS = ("from", "to", "what", "step", "tokens", "in window", "requests", "by value", "saved", "saved $")
 MOST_ROWS = 50
@@ -174,4 +174,4 @@ def _typed(savings: Savings) -> list[str]:
 
 
 def _who(id: str) -> str:
-    return PERSON if id == PERSON else f"agent {one_line(id, 40)}"
+    return one_line(id, 40) if id == PERSON or id.startswith(STATE) else f"agent {one_line(id, 40)}"

@@ -10,17 +10,21 @@ from rlm_kernel.trace.events import AgentStarted, StateFinished, Used
 from rlm_kernel.trace.nodes import Agent, Step
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views.contexts import has_store, key_of
-from rlm_kernel.trace.views.graph import PERSON
+from rlm_kernel.trace.views.graph_nodes import PERSON
 from rlm_kernel.trace.views.retyped import estimated, observation
 
 _MOST = 10**15
 """Tokens; a record that says more was tampered with."""
 
 
+STATE = "state "
+"""Before the name of one, where no agent's id stands: those are numbers and dots."""
+
+
 @dataclass(slots=True)
 class Transfer:
     source: str
-    """An agent's id; `person`, also for what was there before the run."""
+    """An agent's id; `state NAME` of a person's workflow; `person`, also for what was there before the run."""
     target: str
     """An agent's id."""
     what: str
@@ -87,7 +91,7 @@ def sent(tree: Tree) -> list[Sent]:
     for _, event in tree.log:
         if isinstance(event, Used):
             if event.how == "write":
-                written[event.key] = PERSON if event.step is None else event.agent
+                written[event.key] = _writer(tree, event)
             elif event.how == "delete":
                 written.pop(event.key, None)
         elif isinstance(event, StateFinished) and (event.agent, event.number) in states:
@@ -182,7 +186,7 @@ class _Ledger:
             if not isinstance(event, Used):
                 continue
             if event.how == "write":
-                written[event.key] = number, PERSON if event.step is None else event.agent
+                written[event.key] = number, _writer(self._tree, event)
             since, writer = written.get(event.key, (-1, PERSON))
             if event.size is not None and (event.how == "read" or (event.key, since) not in sizes):
                 sizes[event.key, since] = event.size
@@ -210,6 +214,15 @@ class _Ledger:
         """Tokens of what the agent was told of that step's cell."""
         after = self._steps.get((agent, step + 1))
         return 0 if after is None else estimated(observation(after))
+
+
+def _writer(tree: Tree, write: Used) -> str:
+    """As of a `Transfer`. In a person's own cell a workflow writes what its states come to."""
+    if write.step is not None:
+        return write.agent
+    of = tree.agents.get(write.agent)
+    names = {state.name for state in of.states if state.step is None} if of is not None else set()
+    return f"{STATE}{write.key}" if write.key in names else PERSON
 
 
 def _load(transfer: Transfer, tokens: int, requests: int) -> None:
