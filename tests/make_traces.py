@@ -24,6 +24,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "context": {"oak": ["leaf", "twig"], "ash": ["leaf", "leaf", "root"], "elm": ["bark"]},
         "max_depth": 2,
     },
+    "names": {"question": "Who comes twice?", "max_read_tokens": 400},
     "chance": {"question": "What differs every time?"},
 }
 

@@ -339,7 +339,10 @@ WIDE = (
     "import pandas as pd\nframe = pd.DataFrame([[n * 1000 for n in range(30)]] * 3)\nprint(frame)\n"
     "print(pd.DataFrame({'a': ['long ' * 30]}))\nframe"
 )
-LOOK = "import pandas\nprint(pandas.get_option('display.max_columns'), 'MPLBACKEND' in os.environ)"
+LOOK = (
+    "import pandas\n"
+    "print(pandas.get_option('display.max_columns'), 'MPLBACKEND' in os.environ, hasattr(builtins, '__IPYTHON__'))"
+)
 
 
 @pytest.mark.kernel
@@ -348,7 +351,7 @@ def test_a_wide_frame_is_put_out_as_in_a_kernel_whoever_imports_pandas(tmp_path:
     for name, before in (("first", "import pandas"), ("later", "")):
         folder = tmp_path / name
         folder.mkdir()
-        assert in_a_script(folder, WIDE, "FINAL(1)", before=before, after=LOOK) == ["1", "0 False"]
+        assert in_a_script(folder, WIDE, "FINAL(1)", before=before, after=LOOK) == ["1", "0 False False"]
         recorded.append(put_out(folder))
     with kernel_process(tmp_path) as kernel:
         kernel.run(f"%%rlm -m {script(tmp_path, block(WIDE), block('FINAL(1)'))}\nWhat?")
@@ -363,7 +366,7 @@ def test_what_a_script_has_set_for_its_frames_stays(tmp_path: Path) -> None:
     before = "import pandas\npandas.set_option('display.max_columns', 7)\nos.environ['MPLBACKEND'] = 'svg'"
     cell = "import pandas as pd, os\nFINAL((pd.get_option('display.max_columns'), os.environ['MPLBACKEND']))"
 
-    assert in_a_script(tmp_path, cell, before=before, after=LOOK) == ["(7, 'svg')", "7 True"]
+    assert in_a_script(tmp_path, cell, before=before, after=LOOK) == ["(7, 'svg')", "7 True False"]
 
 
 def test_a_figure_is_displayed(tmp_path: Path) -> None:
@@ -371,7 +374,7 @@ def test_a_figure_is_displayed(tmp_path: Path) -> None:
 
     lines = in_a_script(tmp_path, plot, "%matplotlib inline\nplt.plot([2, 1]);", "FINAL(1)", after=LOOK)
 
-    assert lines == ["1", "0 False"]
+    assert lines == ["1", "0 False False"]
     assert ["image/png" in output["data"] for step in (1, 2) for output in put_out(tmp_path, step)] == [True, True]
 
 

@@ -284,3 +284,21 @@ def test_a_sub_agent_has_its_own_account(here: Path, isolation: str) -> None:
     assert f"of 300 are read already; max_tokens={left - 1} shows head and tail" in message
     trace = rlm_kernel.load_trace(run.journal or "")
     assert [use[2:4] for use in uses(trace) if use[0] == "0.1"] == [("read", "contract"), ("take", "contract")]
+
+
+def test_a_replay_can_read_as_much_as_the_run_could(here: Path) -> None:
+    store = Store()
+    store["contract"] = "clause " * 2_000
+    replies = [
+        block("READ('contract', max_tokens=200)"),
+        block("print('word ' * 400)"),
+        block("budget().read_tokens"),
+        block("READ('contract', chars=(0, 1_000))"),
+        block("FINAL(READ('contract', chars=(0, 6)))"),
+    ]
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies), max_read_tokens=720)
+
+    again = rlm_kernel.replay(run.trace or "", store, strict=True)
+
+    assert failed(run, 4)[0] == "ContextBudgetExceeded"
+    assert (again.answer, again.cells) == ("clause", 5)

@@ -27,7 +27,7 @@ from rlm_kernel.runner.hands import MainHands
 from rlm_kernel.runner.recorded import Recorded
 from rlm_kernel.runner.recorded.differences import of_answer
 from rlm_kernel.runner.scope import Scope
-from rlm_kernel.runner.spent import Told, spent_before
+from rlm_kernel.runner.spent import Told, read_before, spent_before
 from rlm_kernel.runner.steps import Steps
 from rlm_kernel.schema import Schema
 from rlm_kernel.trace.comparing import Difference
@@ -52,7 +52,9 @@ class Replay:
         self.root: RecordedAgent = trace.root
         self.recorded = Recorded("replay", [trace], strict=strict, rerun=rerun)
         self.recorded.changes.insert_for_root = False
+        limits = replace(limits_of(trace), max_seconds=None)
         self._spent = spent_before(trace)
+        self._read = read_before(trace, limits)
         self._begun = 0
         self.ran: set[int] = set()
         """The root's steps whose cells have run."""
@@ -62,7 +64,7 @@ class Replay:
             lambda name: self.recorded.model(name, _nobody),
             namespace,
             shell=shell,
-            limits=replace(limits_of(trace), max_seconds=None),
+            limits=limits,
             folder=None,
             door="replay",
             # Nothing is asked, so there is nothing to hold back: replies come in the order of the record.
@@ -155,6 +157,7 @@ class Replay:
         self._begun = number
         agent = self.runner.agent
         self._ledger.begin(self._spent.get(number, (0, Usage(cost_usd=0.0), 0)))
+        agent.reading.begin(*self._read.get(number, (0, 0)))
         if agent.scope.closed or agent.scope.why is not None:
             agent.scope = Scope(agent.ledger)
         return agent

@@ -1,11 +1,15 @@
-"""What a run that is replayed had spent: `budget()` says what it said then, and no limit is met but as recorded."""
+"""
+What a run that is replayed had spent, and read: `budget()` says what it said then, and no limit is met but as recorded.
+"""
 
 from __future__ import annotations
 
+from rlm_kernel import preview
 from rlm_kernel.limits import Ledger, Limits, Reservation, add
 from rlm_kernel.trace.events import AskFailed, CallFailed, CallFinished, CellStarted, Replied
 from rlm_kernel.trace.loading import Trace
 from rlm_kernel.values import Price, Usage
+from rlm_kernel.window import ReadBudget
 
 Spent = tuple[int, Usage, int]
 """Calls, what they took, and how many of them are without a price."""
@@ -40,4 +44,25 @@ def spent_before(trace: Trace) -> dict[int, Spent]:
             calls += event.kind not in ("limit", "usage")
         elif isinstance(event, CellStarted) and trace.root is not None and event.agent == trace.root.id:
             found[event.step] = calls, usage, unpriced
+    return found
+
+
+def read_before(trace: Trace, limits: Limits) -> dict[int, tuple[int, int]]:
+    """By the root's steps, tokens of data that it had seen, or read and not seen, when their cells began."""
+    found: dict[int, tuple[int, int]] = {}
+    budget = ReadBudget(None, limits.max_read_tokens)
+    for step in () if trace.root is None else trace.root.steps:
+        found[step.number] = budget.used, budget.unseen
+        for used in step.used:
+            if used.how == "read":
+                budget.begin(budget.used + used.tokens, budget.unseen + used.tokens)
+        if (cell := step.cell) is not None:
+            _, shown = preview.observe_within(
+                None if budget.left is None else budget.left + budget.unseen,
+                cell.outputs,
+                error=cell.error,
+                limit=limits.max_output_chars,
+                dropped_chars=cell.dropped_chars,
+            )
+            budget.show(shown)
     return found

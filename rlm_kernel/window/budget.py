@@ -59,6 +59,11 @@ class ReadBudget:
             self._used += tokens
             self._unseen += tokens
 
+    def begin(self, used: int, unseen: int) -> None:
+        """As it stood at a step that runs again."""
+        with self._lock:
+            self._used, self._unseen = used, unseen
+
     def show(self, tokens: int) -> None:
         """Count what a cell's output shows: no more than `left` and `unseen` together, if the caller sees to it."""
         with self._lock:
