@@ -31,7 +31,17 @@ from rlm_kernel.trace.safe import one_line
 if TYPE_CHECKING:
     from rlm_kernel.workspace import Workspace
 
-SETTINGS = ("model", "models", "max_steps", "max_depth", "max_calls", "max_tokens", "max_cost_usd", "max_seconds")
+SETTINGS = (
+    "model",
+    "models",
+    "max_steps",
+    "max_depth",
+    "max_calls",
+    "max_tokens",
+    "max_cost_usd",
+    "max_seconds",
+    "max_read_tokens",
+)
 """That a fork takes other than recorded."""
 _CONTENT = re.compile(r"[0-9a-f]{12}")
 
