@@ -15,10 +15,12 @@ from typing import Any
 
 from rlm_kernel.errors import TraceError
 from rlm_kernel.store import Store
+from rlm_kernel.values import PlainText
 
 KEPT_BYTES = 1_000_000
 """Up to this size a value stands in the trace itself."""
 
+ANY_SIZE = 2**62
 _LARGEST = 2_000_000_000
 """Whatever is asked for: it is in the memory as a text beside the value, and a few lists may stand for any number."""
 
@@ -46,6 +48,12 @@ def fingerprint(value: object, looked_at: int = LOOKED_AT) -> str | None:
     return digest.sha.hexdigest()
 
 
+def _type(value: object) -> type:
+    """What was read is the text in it."""
+    kind = type(value)
+    return str if kind is PlainText else kind
+
+
 class _Digest:
     def __init__(self, looked_at: int) -> None:
         self.sha = hashlib.sha256()
@@ -53,7 +61,7 @@ class _Digest:
         self._objects = max(1_000, looked_at // 500)
 
     def add(self, value: object, depth: int) -> None:
-        kind = type(value)
+        kind = _type(value)
         self._objects -= 1
         if depth > _DEEPEST:
             raise _NotPlain
@@ -83,7 +91,7 @@ class _Digest:
         self.sha.update(f"{kind.__name__} {size};".encode())
 
     def _text(self, value: str | bytes) -> None:
-        self._head(type(value), len(value))
+        self._head(_type(value), len(value))
         half = max(0, self._bytes) // 2
         for part in (value,) if len(value) <= 2 * half else (value[:half], value[len(value) - half :]):
             self._pieces(part)
@@ -109,14 +117,21 @@ def keep(value: object, most: int = KEPT_BYTES) -> Kept | None:
         most = min(most, _LARGEST)
         if _size(value, most, 0, {}) > most:
             return None
-        if type(value) is str:
-            return Kept("text", value)
+        if _type(value) is str:
+            return Kept("text", str(value))
         if type(value) is bytes:
             return Kept("bytes", base64.b64encode(value).decode("ascii"))
         form, data = ("store", dict(value.items())) if type(value) is Store else ("json", value)
         return Kept(form, json.dumps(data, separators=(",", ":")))
     except (_NotPlain, RuntimeError, ValueError):
         return None
+
+
+def as_text(kept: Kept) -> str:
+    """As secrets stand in it."""
+    if kept.form != "bytes":
+        return kept.text
+    return base64.b64decode(kept.text).decode("utf-8", "replace")
 
 
 def is_large(value: object, most: int = KEPT_BYTES) -> bool:
@@ -135,7 +150,7 @@ def _size(value: object, left: int, depth: int, known: dict[int, int]) -> int:
     """
     if id(value) in known:
         return known[id(value)]
-    kind = type(value)
+    kind = _type(value)
     if depth > _DEEPEST:
         raise _NotPlain
     if kind is str:

@@ -107,12 +107,14 @@ def replay(trace: str | Path | Trace, context: object = None, *, strict: bool = 
     if _in_a_loop():
         raise UsageError("an event loop is running here already: use %rlm replay, or a thread")
     loaded = trace if isinstance(trace, Trace) else load_trace(trace)
-    with a_shell() as shell, a_namespace(shell, {**LENT, "context": Store()}) as namespace:
+    empty = Store()
+    with a_shell() as shell, a_namespace(shell, {**LENT, "context": empty}) as namespace:
         del namespace["context"]  # that of the record comes
         if context is not None:
             namespace["context"] = context
         again = Replay(loaded, shell, namespace, strict=strict, rerun=rerun)
         said = prepare(loaded, namespace)
+        namespace.setdefault("context", empty)  # a run that was given none began with that
         with shell.builtin_trap:
             diverged = asyncio.run(again.all())
     if diverged is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import threading
 from typing import Any
 
@@ -50,3 +51,9 @@ class RLMKernel(Stoppable, IPythonKernel):
 class RLMKernelApp(IPKernelApp):
     name = "rlm-kernel"
     kernel_class = Type(RLMKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)  # type: ignore[assignment]
+
+    def init_io(self) -> None:
+        # nbval hands it down to the kernels that it starts. Where it is, ipykernel takes the process for one that
+        # pytest captures, and leaves the file descriptors alone.
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
+        super().init_io()  # type: ignore[no-untyped-call]

@@ -56,8 +56,8 @@ class OwnCell:
     def deleted(self, store: int, keys: tuple[str, ...]) -> None:
         self._hear("deleted", store, keys)
 
-    def read(self, key: str, tokens: int, size: int) -> None:
-        self._hear("read", key, tokens, size)
+    def read(self, store: int, key: str, tokens: int, size: int | None) -> None:
+        self._hear("read", store, key, tokens, size)
 
     def write_down(self) -> None:
         if self._watch is not None:
@@ -90,6 +90,10 @@ class Person:
     async def aquery(self, queries: Sequence[Query]) -> list[object]:
         agent, future = self._workspace.ask_as_person(queries, self._aside, self._within)
         return agent.settled(await asyncio.wrap_future(future))
+
+    @property
+    def checkpoints(self) -> None:
+        """Files: what runs again from a record has its agent for a caller."""
 
     @property
     def reading(self) -> ReadBudget:

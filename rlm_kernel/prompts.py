@@ -280,7 +280,7 @@ def _limits(briefing: Briefing) -> str:
     if limits.max_read_tokens is not None:
         parts.append(
             f"In all you can see {limits.max_read_tokens:,} tokens of data, all of which are left: what you READ counts, "
-            "and what else your cells show. Objects that you pass on by name cost nothing."
+            "and what else your cells show; this message does not. Objects that you pass on by name cost nothing."
         )
     return " ".join(parts)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict
 
 from rlm_kernel.errors import RLMError
 from rlm_kernel.limits import Limits
+from rlm_kernel.values import plain
 
 Isolation = Literal["thread", "process"]
 Tools = Iterable[Callable[..., Any]] | Mapping[str, Callable[..., Any]]
@@ -75,7 +76,7 @@ def _queries(pairs: list[tuple[str, object]], options: Options) -> list[Query]:
     if isolation not in (None, "thread", "process"):
         raise ValueError(f"isolation={isolation!r}: give 'thread' or 'process'")
     tools, limits = _tools(options.get("tools")), _limits(options)
-    return [Query(prompt, context, model, schema, tools, isolation, limits) for prompt, context in pairs]
+    return [Query(prompt, plain(context), model, schema, tools, isolation, limits) for prompt, context in pairs]
 
 
 _KNOWN = tuple(Options.__annotations__)

@@ -146,6 +146,18 @@ class Remaining:
     """Of data that it may still see, by READ or by what its cells show."""
 
 
+class PlainText(str):
+    """Text that shows as itself, not as a quoted string, when it is a cell's last value."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def plain(value: object) -> object:
+    """What is handed on or kept is the text itself."""
+    return str(value) if type(value) is PlainText else value
+
+
 Ending = Literal["final", "text", "limit", "no_answer", "interrupted", "error"]
 """Why an agent ended: FINAL, a plain text answer, a limit, no usable reply, Stop, a failure of ours or the model's."""
 

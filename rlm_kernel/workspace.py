@@ -187,7 +187,8 @@ class Workspace:
         from rlm_kernel.limits import Ledger
 
         asking = self._asking
-        return asking.agent.remaining() if asking is not None else Ledger(self.settings.limits()).remaining(0)
+        left = asking.agent.remaining() if asking is not None else Ledger(self.settings.limits()).remaining(0)
+        return replace(left, read_tokens=None)  # a person sees what they like
 
     def end_of_cell(self, result: Any) -> None:
         """The person's cell is over, and with it the run that its `llm_query` began, once its threads are answered."""

@@ -43,7 +43,6 @@ class KernelProcess:
         self.folder = folder
         self.manager = KernelManager(kernel_name=name)
         env = {**os.environ, "RLM_LIVE": "1", **environ}
-        env.pop("PYTEST_CURRENT_TEST", None)  # where it is, ipykernel leaves the file descriptors alone
         self.manager.start_kernel(cwd=str(folder), env=env)
         self.client = self.manager.client()
         self.client.start_channels()

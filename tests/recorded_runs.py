@@ -293,6 +293,33 @@ CASES = {
         {"good": "fine", "bad": {"error": {"kind": "server", "message": "boom"}}},
         {"max_depth": 0},
     ),
+    "a model that there is not": Case(
+        {
+            "whole": [
+                block("try:\n    llm_query('part', context=1, model='gpt-4')\nexcept ValueError as e:\n    print(e)"),
+                block("llm_query('part', context=1, model='acme')"),
+                block("llm_query_batched(['part', 'other'], model='acme', return_exceptions=True)"),
+                block("llm_query('part')"),
+                block("FINAL(1)"),
+            ],
+            "part": [block("FINAL(1)")],
+        },
+        1,
+    ),
+    "a completion of a model that there is not": Case(
+        {
+            "whole": [
+                block("try:\n    llm_query('part', model='gpt-4')\nexcept ValueError as e:\n    print(e)"),
+                block("llm_query('part', model='gpt-4')"),
+                block("llm_query_batched(['part', 'other'], model='nobody/acme', return_exceptions=True)"),
+                block("llm_query('part')"),
+                block("FINAL(1)"),
+            ]
+        },
+        1,
+        {"part": "fine"},
+        {"max_depth": 0},
+    ),
     "a completion is not waited for": Case(
         {
             "whole": [

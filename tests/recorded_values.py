@@ -7,6 +7,15 @@ from typing import Any
 
 FINALS: list[str] = []
 """A cell that puts out nothing: FINAL is in it."""
+NO_MODEL = (
+    "'{}' does not name a model: write provider/model or scripted:PATH; set one with %config RLM.model = "
+    '"openai/gpt-5-mini", with -m openai/gpt-5-mini, or with RLM_MODEL'
+)
+NO_PROVIDER = (
+    "there is no model provider \"nobody\" for 'nobody/acme'. A model is written provider/model, as in "
+    '"openai/gpt-5-mini"; the providers are listed at https://docs.litellm.ai/docs/providers'
+)
+
 EACH_KIND: dict[str, dict[str, list[str]]] = {
     "three levels in a batch": {
         "a0-s1": ["is [40, 80, 55]"],
@@ -59,6 +68,24 @@ EACH_KIND: dict[str, dict[str, list[str]]] = {
         "a0-3-s2": FINALS,
         "a0-4-s1": ["104\n"],
         "a0-4-s2": FINALS,
+    },
+    "a model that there is not": {
+        "a0-s1": [f"agent 0.1: {NO_MODEL.format('gpt-4')}\n"],
+        "a0-s2": [f"UsageError: agent 0.2: {NO_MODEL.format('acme')}"],
+        "a0-s3": [
+            f"is [UsageError({'agent 0.3: ' + NO_MODEL.format('acme')!r}),\n"
+            f" UsageError({'agent 0.4: ' + NO_MODEL.format('acme')!r})]"
+        ],
+        "a0-s4": ["is 1"],
+        "a0-s5": FINALS,
+        "a0-5-s1": FINALS,
+    },
+    "a completion of a model that there is not": {
+        "a0-s1": [NO_MODEL.format("gpt-4") + "\n"],
+        "a0-s2": ["UsageError: " + NO_MODEL.format("gpt-4")],
+        "a0-s3": [f"is [UsageError({NO_PROVIDER!r}),\n UsageError({NO_PROVIDER!r})]"],
+        "a0-s4": ["is 'fine'"],
+        "a0-s5": FINALS,
     },
     "completions of a form": {
         "a0-s1": ["is 42"],

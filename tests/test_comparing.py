@@ -228,3 +228,56 @@ def test_of_an_error_in_such_a_log_the_last_line_is_compared() -> None:
 def test_lines_that_differ_are_shown_as_diff_shows_them() -> None:
     assert unified("a\nb\nc\nd", "a\nB\nc\nd", context=1) == "--- recorded\n+++ now\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c"
     assert unified("a", "a") == ""
+
+
+BAR = "\r  0%|          | 0/3 [00:00<?, ?it/s]\r100%|██████████| 3/3 [00:00<00:00, 61380.06it/s]\n"
+SLOW = (
+    "\r  0%|          | 0/3 [00:00<?, ?it/s]\r 33%|███▎      | 1/3 [00:01<00:02,  1.20s/it]"
+    "\r100%|██████████| 3/3 [00:03<00:00,  1.10s/it]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "came"),
+    [
+        (BAR, SLOW),
+        (f"begin\n{BAR}end\n", f"begin\n{SLOW}end\n"),
+        ("\rx: 0.00B [00:00, ?B/s]\rx: 2.00B [00:00, 9.77kB/s]\n", "\rx: 2.00B [01:02:03, 33.3B/s]\n"),
+        (f"\n{BAR}\x1b[A\n\r        \x1b[A", f"\n{SLOW}\n{SLOW}\x1b[A\n\r        \x1b[A"),
+        ("\r3/3 [00:00<00:00, 9.77it/s, loss=1]", "\r3/3 [00:01<00:00, 1.50s/it, loss=1]"),
+    ],
+)
+def test_of_a_progress_bar_its_times_its_rate_and_how_often_it_was_drawn_are_no_difference(
+    recorded: str, came: str
+) -> None:
+    assert difference([stream(recorded, "stderr")], [stream(came, "stderr")]) is None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "came"),
+    [
+        (BAR, SLOW.replace("3/3", "3/4")),
+        (f"{BAR}\nfirst\n{BAR}", f"{BAR}\nother\n{BAR}"),
+        ("\r3/3 [00:00<00:00, 9.77it/s, loss=1]", "\r3/3 [00:01<00:00, 1.50s/it, loss=2]"),
+        (BAR, ""),
+        ("at [00:01]", "at [00:02]"),
+    ],
+)
+def test_of_a_progress_bar_all_else_is(recorded: str, came: str) -> None:
+    assert difference([stream(recorded, "stderr")], [stream(came, "stderr")]) is not None
+
+
+def test_the_name_of_a_widget_is_no_difference() -> None:
+    mime = "application/vnd.jupyter.widget-view+json"
+    first, second = ({mime: {"model_id": id}, "text/plain": "IntProgress()"} for id in ("a1", "b2"))
+
+    assert difference([display(first)], [display(second)]) is None
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, "[00:00, " + "1" * 300_000, "[" + "1:" * 200_000, BAR * 20_000])
+def test_no_text_is_too_much_to_look_for_bars_in(text: str) -> None:
+    begun = time.monotonic()
+
+    canonical([stream(text)])
+
+    assert time.monotonic() - begun < 5

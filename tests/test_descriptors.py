@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ import rlm_kernel
 from rlm_kernel.environment import routing
 from rlm_kernel.environment.bound import MAX_CHARS
 from rlm_kernel.environment.execute import execute
+from rlm_kernel.environment.sink import Sink
 from rlm_kernel.trace.nodes import Agent
 from rlm_kernel.values import CellResult
 from tests.kernel_process import Cell, KernelProcess, block, kernel_process, script
@@ -84,6 +86,103 @@ def test_children_of_cells_that_run_at_once_write_to_their_own(shell: Interactiv
     assert {n: texts(results[n].outputs) for n in results} == {n: [("stdout", f"{n}\n" * 10)] for n in range(4)}
 
 
+FORKED = (
+    "import os, subprocess, sys\nprint(1)\nif (pid := os.fork()) == 0:\n    print(2)\n    os.write(1, b'3\\n')\n"
+    "    subprocess.run(['echo', '4'])\n    print('to two', file=sys.stderr)\n    os.system('echo 5')\n"
+    "    print(6, end='', flush=True)\n    os._exit(0)\nx = os.waitpid(pid, 0)\nprint(7)\n"
+    "x = os.spawnlp(os.P_WAIT, 'echo', 'echo', '8')\nprint(9)"
+)
+
+
+def test_what_forked_children_write_is_output_of_the_cell_and_in_its_order(shell: InteractiveShell, capfd: Any) -> None:
+    for _ in range(5):
+        result = run(shell, FORKED)
+
+        assert texts(result.outputs) == [
+            ("stdout", "1\n2\n3\n4\n5\n6"),
+            ("stderr", "to two\n"),
+            ("stdout", "7\n8\n9\n"),
+        ]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_forked_children_print_at_once_is_output_line_by_line(shell: InteractiveShell) -> None:
+    source = (
+        "import multiprocessing, logging, sys, threading\nlog = logging.getLogger('g')\n"
+        "log.addHandler(logging.StreamHandler(sys.stdout))\n"
+        "def g(n):\n    for i in range(10):\n        print('child', n)\n"
+        "        thread = threading.Thread(target=log.error, args=('logged %d', n))\n"
+        "        thread.start(); thread.join()\n"
+        "print('before')\nfork = multiprocessing.get_context('fork')\n"
+        "children = [fork.Process(target=g, args=(n,)) for n in range(4)]\n"
+        "for child in children: child.start()\nfor child in children: child.join()\nprint('after')"
+    )
+
+    result = run(shell, source)
+
+    assert [name for name, _ in texts(result.outputs)] == ["stdout"]
+    first, *lines, last = texts(result.outputs)[0][1].splitlines()
+    assert (first, last) == ("before", "after")
+    assert sorted(lines) == sorted(f"{said} {n}" for said in ("child", "logged") for n in range(4) for _ in range(10))
+
+
+def test_forked_children_of_cells_that_run_at_once_write_to_their_own(shell: InteractiveShell) -> None:
+    routing.install(shell)
+    results: dict[int, CellResult] = {}
+
+    def one(n: int) -> None:
+        source = (
+            f"import os\nfor i in range(5):\n    if (pid := os.fork()) == 0:\n        print({n}, flush=True)\n"
+            f"        os.write(1, b'{n}\\n')\n        os._exit(0)\n    x = os.waitpid(pid, 0)"
+        )
+        results[n] = asyncio.run(cell(shell, source))
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert {n: texts(results[n].outputs) for n in results} == {n: [("stdout", f"{n}\n" * 10)] for n in range(4)}
+
+
+def test_what_a_frontend_holds_back_of_a_late_child_it_shows_when_nothing_more_can_come(
+    shell: InteractiveShell,
+) -> None:
+    seen: list[str] = []
+
+    class Frontend:
+        def stream(self, name: str, text: str) -> None:
+            seen.append(text)
+
+        def end(self) -> None:
+            seen.append("end")
+
+        def display(self, *args: Any) -> None: ...
+
+    source = (
+        "import os, time\nif os.fork() == 0:\n    time.sleep(0.4)\n    print('late')\n    os._exit(0)\nprint('now')"
+    )
+    routing.install(shell)
+    sink = Sink(Frontend())
+    with shell.builtin_trap:
+        asyncio.run(execute(source, {}, shell=shell, label="step 1", render=repr, sink=sink))
+    until = time.monotonic() + 10
+    while seen.count("end") < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+
+    assert seen == ["now\n", "end", "late\n", "end"]
+
+
+def test_a_child_with_a_terminal_of_its_own_keeps_it(shell: InteractiveShell) -> None:
+    source = (
+        "import os, pty\npid, end = pty.fork()\nif pid == 0:\n    print(os.isatty(1), flush=True)\n    os._exit(0)\n"
+        "print(os.read(end, 100))\nx = os.waitpid(pid, 0)"
+    )
+
+    assert texts(run(shell, source).outputs) == [("stdout", "b'True\\r\\n'\n")]
+
+
 def test_children_of_nobodys_cell_write_where_they_always_did(shell: InteractiveShell, capfd: Any) -> None:
     routing.install(shell)
 
@@ -127,7 +226,7 @@ def test_cells_with_children_leave_no_descriptors_behind(shell: InteractiveShell
     before = len(os.listdir("/dev/fd"))
 
     for _ in range(20):
-        run(shell, "import os\nos.system('echo 1')")
+        run(shell, "import os\nos.system('echo 1')\nif (pid := os.fork()) == 0: os._exit(0)\nx = os.waitpid(pid, 0)")
 
     assert len(os.listdir("/dev/fd")) <= before
 
@@ -180,18 +279,42 @@ def test_what_a_cell_prints_or_shows_reaches_the_person_without_keys(kernel: Ker
     code = "import os\nfrom IPython.display import Markdown, display\nkey = os.environ['OPENAI_API_KEY']\n"
 
     came, _ = ask(
-        kernel, block(code + "print(key)\nos.system('echo $OPENAI_API_KEY')\ndisplay(Markdown(key))\nFINAL(1)")
+        kernel,
+        block(
+            code + "print(key)\nos.system('echo $OPENAI_API_KEY')\nprint('sk-')\nprint('sk-', end='')\n"
+            "display(Markdown(key))\nprint('next')\nFINAL(1)"
+        ),
     )
 
-    assert came.text() == "[OPENAI_API_KEY]\n" * 2
+    assert came.text() == "[OPENAI_API_KEY]\n" * 2 + "sk-\nsk-next\n"
+    assert [o.get("text") for o in came.outputs if o["output_type"] == "stream"][1] == "next\n"
     assert KEY not in json.dumps(came.outputs)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('x sk-test-01', end='', flush=True)\ntime.sleep(0.4)\nprint('23456789abcdef sk-te')",
+        "os.system('printf \"x sk-test-01\"; sleep 0.4; echo 23456789abcdef sk-te')",
+        "os.write(1, b'x sk-test-01')\ntime.sleep(0.4)\nos.write(1, b'23456789abcdef sk-te\\n')",
+        "if os.fork() == 0:\n    print('x', os.environ['OPENAI_API_KEY'], 'sk-te')\n    os._exit(0)\nos.wait()",
+    ],
+    ids=["printed", "by a child", "past Python", "by a fork"],
+)
+def test_a_key_that_comes_in_pieces_does_not_reach_the_person(kernel: KernelProcess, code: str) -> None:
+    came, root = ask(kernel, block(f"import os, time\n{code};"), block("print('sk-')"), block("FINAL(1)"))
+
+    assert came.text() == "x [OPENAI_API_KEY] sk-te\nsk-\n"
+    assert put_out(root) == [("stdout", "x [OPENAI_API_KEY] sk-te\n")]
 
 
 @pytest.mark.kernel
 def test_in_a_kernel_what_cannot_be_told_whose_it_is_is_labelled_and_in_no_cells_output(kernel: KernelProcess) -> None:
     below = block(
-        "import os, subprocess, time\nsubprocess.run(['echo', context])\n"
-        "os.write(1, b'unknown ' + os.environ['OPENAI_API_KEY'].encode())\ntime.sleep(0.3)\nFINAL(context)"
+        "import os, subprocess, time\nsubprocess.run(['echo', context])\ntime.sleep(0.1 if context == 'A' else 0.6)\n"
+        "key = os.environ['OPENAI_API_KEY'].encode()\nos.write(1, b'unknown ' + key[:9])\ntime.sleep(0.2)\n"
+        "os.write(1, key[9:] + b'\\n')\ntime.sleep(0.1)\nFINAL(context)"
     )
     model = script(kernel.folder, below, below, name="below.json")
     asking = f"llm_query_batched(['one', 'two'], ['A', 'B'], model={model!r})"
@@ -205,7 +328,7 @@ def test_in_a_kernel_what_cannot_be_told_whose_it_is_is_labelled_and_in_no_cells
     }
     noted = [agent.step(1).cell.notes for agent in (root, *root.children)]  # type: ignore[union-attr]
     assert all("cannot be told whose" in "".join(notes) for notes in noted)
-    assert came.text().count("unknown [OPENAI_API_KEY]") == 2
+    assert came.text().count("unknown [OPENAI_API_KEY]\n") == 2
     assert came.text().startswith("[from compiled code")
     assert (put_out(root, 2), root.step(2).cell.notes) == ([("stdout", "alone\n")], ())  # type: ignore[union-attr]
 
@@ -247,6 +370,36 @@ def test_a_replay_finds_the_same_text_past_python(kernel: KernelProcess) -> None
         came = kernel.run("%rlm replay --all --strict")
 
         assert (came.status, came.evalue) == ("ok", "")
+
+
+@pytest.mark.kernel
+def test_what_is_not_in_the_record_is_not_shown_when_it_runs_again_either(tmp_path: Path) -> None:
+    """As pytest runs it, which tells the kernel that it is in a test."""
+    pool = (
+        "import multiprocessing\ndef g(n): print('child', n)\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool: print(pool.map(g, [1]))"
+    )
+    unknown = block("import os, time\ntime.sleep(0.2)\nos.write(1, b'unknown\\n')\ntime.sleep(0.2)\nFINAL(1)")
+    below = script(tmp_path, unknown, unknown, name="below.json")
+    asking = f"llm_query_batched(['one', 'two'], ['A', 'B'], model={below!r})"
+    with kernel_process(tmp_path, RLM_MAX_DEPTH="1") as process:
+        came, _ = ask(process, *map(block, (COMPILED.replace("OPENAI_API_KEY", "HOME"), pool, asking, "FINAL(1)")))
+        process.run("%rlm trace trace.ipynb")
+
+    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    again = subprocess.run([*command, "trace.ipynb"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+
+    assert came.text().count("unknown") == 2
+    assert again.returncode == 0, again.stdout
+
+
+@pytest.mark.kernel
+def test_a_plain_kernel_has_what_is_written_past_python_also_where_it_watches_no_descriptor(tmp_path: Path) -> None:
+    with kernel_process(tmp_path, name="python3", OPENAI_API_KEY=KEY, PYTEST_CURRENT_TEST="as under nbval") as process:
+        process.run("%load_ext rlm_kernel")
+        _, root = ask(process, block(COMPILED), block("FINAL(1)"))
+
+    assert put_out(root)[0] == ("stdout", "first\nkey [OPENAI_API_KEY]\nfrom C\npast\n")
 
 
 @pytest.mark.kernel

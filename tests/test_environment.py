@@ -211,6 +211,8 @@ def test_what_a_cell_puts_out_reaches_the_frontend_while_it_runs(shell: Interact
         def stream(self, name: str, text: str) -> None:
             seen.append((text, time.monotonic()))
 
+        def end(self) -> None: ...
+
         def display(self, *args: Any) -> None: ...
 
     run(shell, "import time\nprint('early')\ntime.sleep(0.6)\nprint('late')", sink=Sink(Frontend()))
@@ -225,6 +227,8 @@ def test_a_thread_that_prints_after_its_cell_changes_nothing_of_it(shell: Intera
     class Frontend:
         def stream(self, name: str, text: str) -> None:
             seen.append(text)
+
+        def end(self) -> None: ...
 
         def display(self, *args: Any) -> None: ...
 

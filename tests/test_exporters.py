@@ -725,7 +725,7 @@ def test_without_its_record_a_log_of_ours_says_before_the_first_cell_that_it_has
 
 
 @pytest.mark.parametrize("to", IMPORTABLE)
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", sorted({*RUNS} - {"names"}))  # it began with an empty store, which is none to give
 def test_without_its_record_a_log_of_ours_runs_again_with_its_context(tmp_path, to, name):
     trace = load_trace(GOLDEN / f"{name}.ipynb")
     log = stripped([event for _, event in trace.tree.log], to)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import rlm_kernel
+from rlm_kernel.errors import Diverged
 from rlm_kernel.trace.loading import Trace, load_trace
 from tests.kernel_process import Cell, KernelProcess, block, kernel_process
 from tests.recorded_runs import Case, cli, edited, inserted, model, record
@@ -257,3 +258,128 @@ def test_a_form_has_to_be_given_again(kernel: KernelProcess, here: Path, live: s
     path = record(here, Case({"whole": [block("FINAL(1)")]}, 1), schema=int)
     again = model(here, Case({"whole": [block("FINAL(7)")]}), name="again")
     assert value(kernel.run(f"%rlm fork 0 step 1 -m {again} --trace {path} --schema int")) == 7
+
+
+def test_a_fork_goes_on_in_the_store_that_is_there_and_what_it_does_not_write_again_is_put_by(
+    kernel: KernelProcess, here: Path
+) -> None:
+    wrote = Case({"whole": [block("WRITE('a', 1)"), block("WRITE('b', 2)\ndel context.old"), block("FINAL(1)")]})
+    other = Case({"whole": ["", block("FINAL(sorted(context))")]})
+    kernel.run("from rlm_kernel.store import Store\ncontext = mine = Store()")
+    kernel.run("context.big, context.old = 'x' * 3_000_000, 0")
+    kernel.run(f"%%rlm -q -m {model(here, wrote)}\nwhole")
+
+    came = kernel.run(f"%rlm fork 0 step 2 -m {model(here, other, name='other')}")
+
+    assert value(came) == ["a", "big", "old"]
+    assert value(kernel.run("context is mine, list(context), sorted(_rlm_before['context'])")) == (
+        True,
+        ["big", "old", "a"],
+        ["a", "b", "big"],
+    )
+
+
+def changed(path: Path, folder: Path, how: Callable[[list[dict[str, Any]]], object]) -> Path:
+    """A copy of the notebook without its journal, whose cells were changed."""
+    notebook = json.loads(path.read_text())
+    how([cell for cell in notebook["cells"] if cell["cell_type"] == "code"])
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "gone"]
+    folder.mkdir(exist_ok=True)
+    copy = folder / "changed.ipynb"
+    copy.write_text(json.dumps(notebook))
+    return copy
+
+
+def test_outputs_that_were_cleared_or_overwritten_are_not_compared_and_ask_nothing_anew(here: Path, live: str) -> None:
+    path = record(here, SUMS)
+
+    def cleared(cells: list[dict[str, Any]]) -> None:
+        for cell in cells:
+            cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "0\n"}] * (cell["id"] == "a0-1-s1")
+
+    copy = changed(path, here / "elsewhere", cleared)
+    replayed = rlm_kernel.replay(copy)
+    done = cli("replay", str(copy), "--fork", "0:3", "-m", live, folder=here)
+
+    lost = "; ".join(
+        f"agent {id}, step {step}" for id, step in [("0", 1), ("0", 2), ("0.1", 1), ("0.2", 1), ("0.3", 1)]
+    )
+    told = f"outputs are in the notebook no longer, and those cells' are not compared: {lost}"
+    assert (replayed.answer, told in replayed.notes) == ({"sum": 12}, True)
+    assert (done.returncode, asked(here)) == (0, ["0 step 3"])
+    assert f"note: {told}" in done.stderr.splitlines()
+
+
+def test_a_cell_whose_outputs_are_gone_still_differs_where_it_fails(here: Path) -> None:
+    path = record(here, SUMS)
+
+    def failing(cells: list[dict[str, Any]]) -> None:
+        for cell in cells:
+            if cell["id"] == "a0-s2":
+                cell.update(outputs=[], source="total = 12\n1 / 0")
+
+    with pytest.raises(Diverged) as found:
+        rlm_kernel.replay(changed(path, here / "elsewhere", failing))
+    assert (found.value.what, found.value.recorded) == ("error", "no error")
+
+
+def test_an_edited_cell_whose_outputs_are_gone_moves_the_fork(here: Path, live: str) -> None:
+    path = record(here, SUMS)
+
+    def edited(cells: list[dict[str, Any]]) -> None:
+        for cell in cells:
+            if cell["id"] == "a0-s1":
+                cell.update(outputs=[], source="x = [1]\nx")
+
+    done = cli("replay", str(changed(path, here / "elsewhere", edited)), "--fork", "0:3", "-m", live, folder=here)
+
+    assert (done.returncode, asked(here)) == (0, ["0 step 2", "0 step 3"])
+
+
+def test_a_cell_that_was_taken_out_or_moved_is_told_and_runs_as_recorded(here: Path, live: str) -> None:
+    path = record(here, SUMS)
+
+    def taken_out(cells: list[dict[str, Any]]) -> None:
+        for cell in cells:
+            if cell["id"] in ("a0-s2", "a0-2-s1"):
+                cell["id"] = "gone"
+        at = {cell["id"]: cell for cell in cells}
+        first, other = at["a0-1-s1"], at["a0-1-s2"]
+        kept = dict(first)
+        first.clear()
+        first.update(other)
+        other.clear()
+        other.update(kept)
+
+    copy = changed(path, here / "elsewhere", taken_out)
+    replayed = rlm_kernel.replay(copy)
+    done = cli("replay", str(copy), "--fork", "0:3", "-m", live, folder=here)
+    exported = cli("export", str(copy), "--to", "python", folder=here)
+
+    runs = "is not in the notebook: it runs as recorded; empty it to leave it out"
+    told = [
+        f"the cell of agent 0.2, step 1 {runs}",
+        "moved in the notebook, and run in the recorded order: agent 0.1, step 2",
+    ]
+    told += [f"the cell of agent 0, step 2 {runs}"]
+    assert [note for note in replayed.notes if note in told] == told
+    assert [note for note in done.stderr.splitlines() if note[6:] in told] == [f"note: {note}" for note in told]
+    assert asked(here) == ["0 step 3"]
+    assert "not in the notebook: cells of agent 0, step 2; agent 0.2, step 1" in exported.stderr
+    assert "moved in the notebook: the cell of agent 0.1, step 2" in exported.stderr
+
+
+def test_cells_without_their_metadata_run_once_and_nothing_is_asked_anew(here: Path, live: str) -> None:
+    counted = [block("n = globals().get('n', 0) + 1\nprint(n)"), block("FINAL(n)")]
+    path = record(here, Case({"whole": counted}, 1))
+
+    def stripped(cells: list[dict[str, Any]]) -> None:
+        for cell in cells:
+            cell["metadata"] = {}
+
+    copy = changed(path, here / "elsewhere", stripped)
+
+    assert (rlm_kernel.replay(copy).answer, rlm_kernel.replay(copy).notes) == (1, ())
+    again = model(here, Case({"whole": counted}), name="again", asked=here / "asked.txt")
+    assert cli("replay", str(copy), "--fork", "0:2", "-m", again, folder=here).returncode == 0
+    assert asked(here) == ["0 step 2"]

@@ -18,9 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_kernel.errors import TraceError
+from rlm_kernel.environment.secrets import Redactor
+from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.given import KEPT_BYTES, Kept, fingerprint, keep, restore
+from rlm_kernel.runner import stored
 from rlm_kernel.store import Store
+from rlm_kernel.store.state import put_back, state_of
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=6)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
@@ -390,3 +393,134 @@ def test_odd_numbers_come_back() -> None:
 
     assert exactly(back(keep(values))) == exactly(values)
     assert math.isnan(back(keep([float("nan")]))[0])
+
+
+# A store, key by key
+
+
+def kept_store(store: Store, most: int = KEPT_BYTES) -> stored.KeptStore:
+    kept = stored.keep(store, most, Redactor({"MY_API_KEY": "sk-0123456789"}), lambda value: "it is not kept")
+    assert kept is not None
+    return stored.of_text(kept.text())
+
+
+def restored(kept: stored.KeptStore) -> Store:
+    return kept.made({key: each.made() for key, each in kept.keys.items()})
+
+
+def all_of(store: Store) -> Any:
+    state = state_of(store)
+    entries = {key: [each._replace(when=0) for each in of_key] for key, of_key in state.entries.items()}
+    return list(state.values.items()), entries, sorted(state.hidden), state.view, state.read_only
+
+
+def a_store() -> Store:
+    store = Store()
+    store.store("laws", ["x"], note="from the court")
+    store["text"] = "first"
+    store["text"] = "é" * 9
+    store["gone"] = b"x"
+    del store["gone"]
+    return store
+
+
+def test_a_store_comes_back_with_its_notes_its_history_and_what_was_deleted() -> None:
+    store = a_store()
+
+    again = restored(kept_store(store))
+
+    assert all_of(again) == all_of(store)
+    assert repr(again.history("gone")) == repr(store.history("gone"))
+    again["gone"] = 2
+    assert [write.number for write in again.history("gone")] == [1, 2]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_view_comes_back_as_the_view_that_it_was(read_only: bool) -> None:
+    store = a_store()
+    view = store.only("laws", read_only=read_only)
+
+    again = restored(kept_store(view))
+
+    assert all_of(again) == all_of(view)
+    assert repr(again) == repr(view)
+    with pytest.raises(UsageError) as now:
+        again["text"] = 1
+    with pytest.raises(UsageError) as then:
+        view["text"] = 1
+    assert str(now.value) == str(then.value)
+
+
+def test_no_time_is_in_what_is_kept_of_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    for second in (1.0, 2.0):
+        monkeypatch.setattr(time, "time", lambda second=second: second)
+        texts.append(stored.keep(a_store(), KEPT_BYTES, Redactor({}), str).text())  # type: ignore[union-attr]
+
+    assert texts[0] == texts[1]
+
+
+def test_a_value_that_cannot_be_kept_costs_its_key_alone() -> None:
+    store = store_of({"odd": object(), "large": "x" * 600, "small": "y" * 300, "key": "sk-0123456789"})
+
+    kept = kept_store(store, 700)
+
+    assert {key: each.value for key, each in kept.keys.items()} == {
+        "odd": None,
+        "large": None,
+        "small": "y" * 300,
+        "key": None,
+    }
+    assert (kept.keys["odd"].sha, kept.keys["key"].sha) == (None, None)  # of a secret there is no fingerprint either
+    assert kept.keys["large"].sha == fingerprint("x" * 600)
+    assert kept.keys["key"].left_out == "it holds a secret of the environment, MY_API_KEY"
+
+
+def test_notes_hold_no_secret() -> None:
+    store = Store()
+    store.store("a", 1, note="use sk-0123456789")
+
+    assert kept_store(store).keys["a"].entries[-1][-1] == "use [MY_API_KEY]"
+
+
+@pytest.mark.parametrize("text", ["", "1", "{}", '{"keys":[]}', '{"keys":{"a":{}},"gone":{}}', "[" * 100_000])
+def test_a_record_that_holds_no_store_is_one_error(text: str) -> None:
+    with pytest.raises(TraceError):
+        stored.of_text(text)
+
+
+def test_an_older_record_of_a_store_knows_its_keys_too() -> None:
+    kept = stored.of_older('{"b":[1],"a":"x"}')
+
+    assert list(restored(kept).items()) == [("b", [1]), ("a", "x")]
+    assert (kept.view, kept.keys["a"].sha) == (None, fingerprint("x"))
+
+
+def test_what_is_put_back_is_in_the_same_store_and_what_others_wrote_stays() -> None:
+    store = a_store()
+    view, text = store.only("laws", "text"), store["text"]
+    kept = kept_store(store)
+    store["run"], store["mine"] = 1, 2
+    store["text"] = "other"
+    del store["laws"]
+
+    put_back(store, {key: each.made() for key, each in kept.keys.items()}, kept.entries({}), ["run"])
+
+    assert list(store.items()) == [("laws", ["x"]), ("text", text), ("mine", 2)]
+    assert view["text"] == text
+    assert [write.number for write in store.history("text")] == [1, 2]
+    store["run"] = 3
+    assert [write.number for write in store.history("run")] == [1]
+
+
+def test_what_was_read_is_kept_as_the_text_in_it() -> None:
+    from rlm_kernel.values import PlainText
+
+    kept, within = keep(PlainText("one")), keep([PlainText("one"), "two"])
+
+    assert kept is not None
+    assert within is not None
+    assert restore(kept.form, kept.text) == "one"
+    assert type(restore(kept.form, kept.text)) is str
+    assert restore(within.form, within.text) == ["one", "two"]
+    assert fingerprint([PlainText("one")]) == fingerprint(["one"])

@@ -397,6 +397,76 @@ def test_the_workflow_of_a_persons_own_cell_is_drawn_without_the_person():
     ]
 
 
+def of_store(event: Used, store: int) -> Used:
+    return replace(event, store=store)
+
+
+def test_keys_of_different_stores_are_different_and_numbered_in_the_order_of_the_agents():
+    run = [
+        replace(agent_started(), context=None),
+        *cell(1, "x", used("0", 1, "take", "contract"), of_store(used("0", 1, "write", "contract"), 3)),
+        *cell(2, "y", of_store(used("0", 2, "read", "contract", 7), 2)),
+    ]
+
+    found = graph_of(tree_of(run))
+
+    assert [node for node in found.nodes if node.kind == "key"] == [
+        Node("key contract", "key", "contract"),
+        Node("store 2 key contract", "key", "contract of store 2"),
+        Node("store 3 key contract", "key", "contract of store 3"),
+    ]
+    assert found.edges == (
+        Edge("key contract", "agent 0", "took", (1,)),
+        Edge("agent 0", "store 2 key contract", "wrote", (1,)),
+        Edge("store 3 key contract", "agent 0", "read", (2,), 1, 7),
+    )
+
+
+def test_a_variable_that_was_read_is_its_agents_own_and_an_object_without_a_name_is_not_drawn():
+    def reads(agent: str) -> list[Event]:
+        keys = ["text", "a list"]
+        return [of_store(used(agent, 1, "read", key, 300), 0) for key in keys]
+
+    run = [
+        replace(agent_started(), context=None),
+        of_store(used("0", None, "read", "text", 5), 0),
+        *cell(1, "x", *(event for id in ("0.1", "0.2") for event in [asked(id, "0", 1), *whole(id, *reads(id))])),
+    ]
+
+    found = graph_of(tree_of(run))
+
+    assert [node.label for node in found.nodes if node.kind in ("key", "variable")] == [
+        "text of person",
+        "text of agent 0.1",
+        "text of agent 0.2",
+    ]
+    assert [edge for edge in found.edges if edge.how == "read"] == [
+        Edge("variable text of person", "person", "read", (None,), 1, 5),
+        Edge("variable text of agent 0.1", "agent 0.1", "read", (1,), 1, 300),
+        Edge("variable text of agent 0.2", "agent 0.2", "read", (1,), 1, 300),
+    ]
+
+
+def test_a_key_that_was_handed_over_is_of_the_callers_store():
+    run = [
+        replace(agent_started(), context=None),
+        replace(asked("0.1", "0", 1, "notes"), context_store=2),
+        asked("0.1.1", "0.1", 1, "context['risks']"),
+    ]
+
+    edges = graph_of(tree_of(run)).edges
+
+    assert Edge("store 2 key risks", "agent 0.1.1", "handed over", (1,)) in edges
+
+
+def test_what_went_as_text_is_of_the_store_that_the_workflow_writes_into():
+    run = [of_store(event, 2) if isinstance(event, Used) else event for event in workflow_run()]
+
+    edges = graph_of(tree_of(run)).edges
+
+    assert [edge.source for edge in edges if edge.how == "as text"] == ["store 2 key draft"]
+
+
 def test_a_graph_of_nothing():
     assert graph_of(Tree()) == Graph()
     assert mermaid(Graph()) == "flowchart LR"

@@ -384,20 +384,23 @@ def test_the_last_of_runs_at_once_leaves_no_notebook_behind(tmp_path: Path, monk
     monkeypatch.delenv("MPLBACKEND", raising=False)
     before = pd.get_option("display.max_columns"), dict(os.environ), set(vars(builtins)), get_ipython()
     pd.set_option("display.max_columns", 0)
-    cell = "import pandas as pd, time\ntime.sleep({})\nFINAL(pd.get_option('display.max_columns'))"
+    cell = "import pandas as pd\ncontext[0].set()\ncontext[1].wait(30)\nFINAL(pd.get_option('display.max_columns'))"
     seen: list[object] = []
+    begun, may_end, nothing = threading.Event(), threading.Event(), threading.Event()
+    nothing.set()
 
-    def work(seconds: float) -> None:
-        model = script(tmp_path, block(cell.format(seconds)), name=f"{seconds}.json")
-        seen.append(rlm_kernel.run("?", 1, model=model).answer)
+    def work(name: str, *events: threading.Event) -> None:
+        model = script(tmp_path, block(cell), name=f"{name}.json")
+        seen.append(rlm_kernel.run("?", events, model=model).answer)
         seen.append(pd.get_option("display.max_columns"))
 
-    threads = [threading.Thread(target=work, args=(seconds,)) for seconds in (0.2, 1.0)]
+    long = threading.Thread(target=work, args=("long", begun, may_end))
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        long.start()
+        assert begun.wait(30)
+        work("short", nothing, nothing)
+        may_end.set()
+        long.join()
         assert seen == [20, 20, 20, 0]
     finally:
         pd.set_option("display.max_columns", before[0])

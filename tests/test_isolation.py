@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+import rlm_kernel
 from rlm_kernel.errors import LimitExceeded, UsageError, WorkerEnded
+from rlm_kernel.store import Store
 from rlm_kernel.trace.reading import read
+from rlm_kernel.trace.views.savings import savings_of
 from rlm_kernel.values import Run
 from tests.kernel_process import block, kernel_process, script
 from tests.test_recursion import events, run
@@ -266,6 +269,44 @@ def test_a_store_and_a_limit_cross_over_and_back(ask: Asks) -> None:
     cell = "try: llm_query('q', max_tokens=1)\nexcept Exception as error: FINAL((context, error))"
 
     assert ask(code, cell, completions=["a"], max_depth=2).answer == (True, [1], "max_tokens")
+
+
+def test_what_a_worker_writes_into_its_copy_of_a_store_is_its_own_under_its_agents_id(ask: Asks) -> None:
+    store = Store()
+    store["contract"], store["date"] = "clause " * 1_000, "May"
+    code = "got = llm_query_batched(['a', 'b'], [context, context])"
+    cells = [
+        "WRITE('risks', ['one'])\nLIST_CONTEXT()",
+        "x = 'abc'\nprint(READ('x'), READ('contract', chars=(0, 9)))\ncontext['date'] = 'June'\nREAD('date')",
+        "del context['contract']\nFINAL((context.history('date')[-1].who, context['risks']))",
+    ]
+
+    run = ask(code, *cells, agents={"0.2": [block("FINAL(WRITE('risks', 1) or context['risks'])")]}, context=store)
+
+    trace = rlm_kernel.load_trace(run.journal or "")
+    assert run.answer == [("0.1", ["one"]), 1]
+    assert dict(store) == {"contract": "clause " * 1_000, "date": "May"}
+    listed = trace.agents["0.1"].step(2).new[-1].content
+    assert "0.1, step 1" in listed
+    assert "worker" not in listed
+    (own,) = {each.store for each in trace.agents["0.1"].step(1).used}
+    (other,) = {each.store for each in trace.agents["0.2"].step(1).used}
+    assert {own, other} == {2, 3}
+    assert [
+        (step.number, each.how, each.key, each.store) for step in trace.agents["0.1"].steps for each in step.used
+    ] == [
+        (1, "write", "risks", own),
+        (2, "read", "x", 0),
+        (2, "read", "contract", 1),
+        (2, "write", "date", own),
+        (2, "read", "date", own),
+        (3, "take", "risks", own),
+    ]
+    written = trace.agents["0.1"].step(1).used[0]
+    assert (written.description, written.size, written.replaced) == ("list, 1 item: ['one']", 3, False)
+    assert not any(each.replaced for step in trace.agents["0.1"].steps for each in step.used)
+    results = [each for each in savings_of(trace.tree).transfers if each.what == "result"]
+    assert [(each.source, each.target, each.name) for each in results] == [("person", "0.1", "contract")]
 
 
 def test_a_crash_and_a_kill_are_named(ask: Asks) -> None:

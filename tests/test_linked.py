@@ -12,8 +12,8 @@ import pytest
 import rlm_kernel
 from rlm_kernel.errors import Diverged, TraceError
 from rlm_kernel.trace import file
+from rlm_kernel.trace.changed import Inserted
 from rlm_kernel.trace.loading import load_trace
-from rlm_kernel.trace.unpacking import Inserted
 from tests.kernel_process import KernelProcess, block, kernel_process
 from tests.recorded_runs import Case, inserted, model, record
 from tests.sample_run import agent_finished, agent_started, fenced, run_started, step, tree_of
@@ -123,7 +123,38 @@ def test_the_fan_out_of_a_copy_beside_is_not_that_of_another(run: tuple[Path, Pa
     copy = whole.with_name("copy.ipynb")
     shutil.copy(whole, copy)
 
-    assert load_trace(copy).edited == {}
+    told = f"{part.name} belongs to {whole.name}: what is edited in it is not taken here"
+    assert (load_trace(copy).edited, load_trace(copy).notes) == ({}, (told,))
+    assert (load_trace(whole).edited, load_trace(whole).notes) == ({("0.7", 1): "1"}, ())
+    assert told in rlm_kernel.replay(copy).notes
+
+
+def test_a_copy_beside_a_fan_out_as_it_was_recorded_needs_no_word(run: tuple[Path, Path]) -> None:
+    copy = run[0].with_name("copy.ipynb")
+    shutil.copy(run[0], copy)
+
+    assert (load_trace(copy).notes, load_trace(copy).removed) == ((), ())
+
+
+def test_a_cell_that_was_taken_out_of_the_fan_out_is_told(run: tuple[Path, Path]) -> None:
+    whole, part = run
+    notebook = json.loads(part.read_text("utf-8"))
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "a0-7-s1"]
+    part.write_text(json.dumps(notebook), "utf-8")
+
+    assert (load_trace(whole).removed, load_trace(whole).edited) == ((("0.7", 1),), {})
+
+
+def test_agents_of_a_fan_out_may_stand_in_the_first_notebook(run: tuple[Path, Path]) -> None:
+    whole, part = run
+    part.unlink()
+    notebook = load_trace(whole).to_notebook()
+    whole.write_text(json.dumps(notebook), "utf-8")
+    assert (load_trace(whole).removed, load_trace(whole).inserted) == ((), ())
+
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "a0-7-s1"]
+    whole.write_text(json.dumps(notebook), "utf-8")
+    assert load_trace(whole).removed == (("0.7", 1),)
 
 
 def test_the_notebook_of_another_record_is_none_of_its_parts(run: tuple[Path, Path]) -> None:

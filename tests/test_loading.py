@@ -29,12 +29,12 @@ from hypothesis import strategies as st
 import rlm_kernel
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.trace import file, loading, rows
+from rlm_kernel.trace.changed import Inserted
 from rlm_kernel.trace.codec import text_sha, write_line
-from rlm_kernel.trace.events import CellFinished, Event, Replied
+from rlm_kernel.trace.events import CellFinished, Event, Replied, RunStarted
 from rlm_kernel.trace.journal import Journal
 from rlm_kernel.trace.loading import Trace, load_trace
 from rlm_kernel.trace.notebook import render
-from rlm_kernel.trace.unpacking import Inserted
 from rlm_kernel.values import CellError, Usage
 from tests.sample_run import (
     EVENTS,
@@ -350,11 +350,15 @@ def test_a_program_that_gives_cells_other_ids_has_edited_nothing(tmp_path: Path)
     trace = load_trace(saved(tmp_path, notebook))
 
     assert (trace.edited, trace.inserted) == ({}, ())
-    assert trace.complaint == "3 recorded outputs are in its cells no longer: it was run again, or edited"
+    assert (trace.complaint, trace.lost, trace.removed, trace.moved) == (None, {}, (), ())
+    assert events_of(trace) == whole_run()
 
 
-def test_outputs_of_a_notebook_that_was_run_again_are_those_of_its_cells(tmp_path: Path) -> None:
+def test_outputs_of_an_older_notebook_that_was_run_again_are_those_of_its_cells(tmp_path: Path) -> None:
     notebook = notebook_of(whole_run())
+    for event in notebook["metadata"]["rlm"]["events"]:
+        for output in event.get("outputs", []):
+            del output["sha"]
     again = cell(notebook, "a0-s2")
     again["execution_count"] = 41
     again["outputs"] = [stream(["No, not\n", "at all.\n"]), {**shown("4", 41)}, stream("and more\n")]  # type: ignore[arg-type]
@@ -374,9 +378,97 @@ def test_outputs_that_are_gone_are_counted_and_all_else_is_there(tmp_path: Path)
     trace = load_trace(saved(tmp_path, notebook))
 
     assert trace.complaint == "2 recorded outputs are in its cells no longer: it was run again, or edited"
+    assert (trace.lost, trace.removed) == ({("0", 1): 1, ("0", 2): 1}, (("0", 1),))
     kept = [each.outputs for each in events_of(trace) if isinstance(each, CellFinished)]
     assert kept == [(), (stream("No, not many.\n"),), ()]
     assert without_outputs(events_of(trace)) == without_outputs(whole_run())
+
+
+def test_outputs_that_others_have_replaced_are_lost_and_equal_ones_are_not(tmp_path: Path) -> None:
+    notebook = notebook_of(whole_run())
+    printed, result = cell(notebook, "a0-s2")["outputs"]
+    printed["text"] = "0\n"
+    result["execution_count"] = 41
+
+    trace = load_trace(saved(tmp_path, notebook))
+
+    assert trace.lost == {("0", 2): 1}
+    assert [each.outputs for each in events_of(trace) if isinstance(each, CellFinished)][1] == (shown("3", 7),)
+
+
+def test_outputs_that_are_gone_come_from_the_journal_of_that_run_beside_the_notebook(tmp_path: Path) -> None:
+    events = whole_run()
+    assert isinstance(events[0], RunStarted)
+    notebook = notebook_of(events)
+    for each in notebook["cells"]:
+        each.pop("outputs", None)
+    journal_of(tmp_path, events).rename(tmp_path / f"{events[0].run}.jsonl")
+    trace = load_trace(saved(tmp_path, notebook))
+    assert (events_of(trace), trace.lost, trace.complaint) == (events, {}, None)
+
+    (tmp_path / f"{events[0].run}.jsonl").unlink()
+    journal_of(tmp_path, [replace(events[0], run="another"), *events[1:]]).rename(tmp_path / f"{events[0].run}.jsonl")
+    assert load_trace(tmp_path / "run.ipynb").lost == {("0", 1): 1, ("0", 2): 2}
+
+
+def test_a_cell_that_is_not_there_is_told_and_one_that_was_emptied_is_edited(tmp_path: Path) -> None:
+    notebook = notebook_of(recursive_run())
+    notebook["cells"].remove(cell(notebook, "a0-1-1-s1"))
+    cell(notebook, "a0-s1")["source"] = ""
+
+    trace = load_trace(saved(tmp_path, notebook))
+
+    assert (trace.removed, trace.moved, trace.edited, trace.inserted) == ((("0.1.1", 1),), (), {("0", 1): ""}, ())
+    assert events_of(trace) == recursive_run()
+
+
+@pytest.mark.parametrize(
+    ("order", "told"), [([1, 2, 3], []), ([3, 1, 2], [3]), ([2, 3, 1], [1]), ([1, 3, 2], [3]), ([3, 2, 1], [3, 2])]
+)
+def test_no_more_cells_are_told_as_moved_than_have_to_be(order: list[int], told: list[int], tmp_path: Path) -> None:
+    notebook = notebook_of(whole_run())
+    places = [n for n, each in enumerate(notebook["cells"]) if each["metadata"]["rlm"]["kind"] == "cell"]
+    cells = [cell(notebook, f"a0-s{step}") for step in order]
+    for place, each in zip(places, cells, strict=True):
+        notebook["cells"][place] = each
+
+    trace = load_trace(saved(tmp_path, notebook))
+
+    assert (trace.moved, trace.removed, trace.edited) == (tuple(("0", step) for step in told), (), {})
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_cells_without_their_metadata_are_those_of_the_record(ids: bool, tmp_path: Path) -> None:
+    notebook = notebook_of(recursive_run())
+    for n, each in enumerate(notebook["cells"]):
+        each["metadata"] = {}
+        each["id"] = each["id"] if ids else f"cell-{n}"
+    put_in(notebook, "title" if ids else "cell-0", "import re")
+
+    trace = load_trace(saved(tmp_path, notebook))
+
+    assert (trace.edited, trace.removed, trace.moved) == ({}, (), ())
+    assert trace.inserted == (Inserted("0", "import re", None),)
+
+
+def test_an_edited_cell_without_its_metadata_is_known_by_its_id(tmp_path: Path) -> None:
+    notebook = notebook_of(whole_run())
+    for each in notebook["cells"]:
+        each["metadata"] = {}
+    cell(notebook, "a0-s1")["source"] = "1"
+
+    trace = load_trace(saved(tmp_path, notebook))
+
+    assert (trace.edited, trace.inserted, trace.removed) == ({("0", 1): "1"}, (), ())
+
+
+def test_a_persons_cell_without_its_metadata_is_none_that_was_put_in(tmp_path: Path) -> None:
+    asked = replace(agent_started(), question="llm_query('who?')")
+    notebook = notebook_of([replace(run_started(), door="cell"), asked, *step(1, fenced("1"), "1", agent="0.1")])
+    for each in notebook["cells"]:
+        each["metadata"] = {}
+
+    assert load_trace(saved(tmp_path, notebook)).inserted == ()
 
 
 def without_outputs(events: list[Event]) -> list[Event]:
@@ -813,7 +905,7 @@ def put(inside: Any, path: tuple[str | int, ...], value: Any) -> None:
     *way, last = path
     for key in way:
         if not isinstance(inside, (dict, list)) or (
-            key not in inside if isinstance(inside, dict) else key >= len(inside)
+            key not in inside if isinstance(inside, dict) else not isinstance(key, int) or key >= len(inside)
         ):  # type: ignore[operator]
             return
         inside = inside[key]

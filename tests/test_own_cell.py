@@ -49,10 +49,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def asked(kernel: KernelProcess, here: Path, before: str, own: str, settings: str = "") -> tuple[Cell, Path]:
-    """What a person's cell put out after the cell `before`, and its trace, which lies away from the model."""
+    """
+    What a person's cell put out after the cell `before`, whose number is `{n}` in it, and its trace, which lies away
+    from the model.
+    """
     kernel.run(f"%cd -q {here}\n%reset -f\n%config RLM.model = '{model(here, CASE)}'\n{settings}")
-    assert kernel.run(before).status == "ok"
-    came = kernel.run(own)
+    ran = kernel.run(before)
+    assert ran.status == "ok"
+    came = kernel.run(own.replace("{n}", str(ran.execution_count)))
     (trace,) = (here / ".rlm" / "runs").glob("*.ipynb")
     shutil.copy(trace, here / "trace.ipynb")
     shutil.rmtree(here / "model")
@@ -119,6 +123,56 @@ def test_what_a_cell_reads_first_is_kept(
     assert "math" in found or given(path) == found
     done = cli("replay", "trace.ipynb", folder=here)
     assert (done.returncode, done.stdout) == (0, "identical: 2 cells of 2 agents\n"), done.stderr
+
+
+@pytest.mark.parametrize("read", ["_", "_{n}", "Out[{n}]", "_oh[{n}]", "[_ for x in [1]][0]", "(lambda: _)()"])
+def test_an_earlier_result_that_a_cell_reads_is_kept_and_put_back(read: str, kernel: KernelProcess, here: Path) -> None:
+    own = f"y = {read}\nprint(llm_query('double', context=y), [_ for _ in range(2)])"
+    came, path = asked(kernel, here, "41", own)
+
+    assert came.text() == "82 [0, 1]\n"
+    assert list(given(path).values()) == [41]
+    assert run_all(path) == came.text()
+    done = cli("replay", "trace.ipynb", folder=here)
+    assert (done.returncode, done.stdout) == (0, "identical: 2 cells of 2 agents\n"), done.stderr
+
+
+def test_the_shell_keeps_its_last_result_up_to_date_after_one_was_put_back(kernel: KernelProcess, here: Path) -> None:
+    _, path = asked(kernel, here, "41", "llm_query('double', context=_)")
+    kernel.run("%reset -f")
+
+    assert kernel.run(f"%rlm replay {path.name}").status == "ok"
+
+    assert kernel.run("print(_)").text() == "41\n"
+    kernel.run("5")
+    assert kernel.run("print(_)").text() == "5\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "own", "said"),
+    [
+        ("object()", "llm_query('double', context=len([_]))", "_ is not in the record (it is no plain data that"),
+        ("41", "llm_query('double', context=list(Out.values())[-1])", "`Out` is not what it was: recorded was dict"),
+    ],
+)
+def test_an_earlier_result_that_cannot_be_put_back_is_asked_for_before_the_cell(
+    before: str, own: str, said: str, kernel: KernelProcess, here: Path
+) -> None:
+    asked(kernel, here, before, own)
+
+    done = cli("replay", "trace.ipynb", folder=here)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "own", ["for _ in range(2): pass\nprint(_)", "print([_ for _ in range(2)])", "first, _ = 1, 2\nprint(_)"]
+)
+def test_a_name_for_what_nobody_needs_is_no_earlier_result(own: str, kernel: KernelProcess, here: Path) -> None:
+    _, path = asked(kernel, here, "object()", f"{own}\nllm_query('double', context=1)")
+
+    assert given(path) == {}
 
 
 def test_what_a_persons_function_reads_is_needed_too(kernel: KernelProcess, here: Path) -> None:

@@ -11,6 +11,7 @@ import rlm_kernel
 from rlm_kernel.store import Store
 from rlm_kernel.trace.views import graph_text, mermaid
 from rlm_kernel.trace.views.graph import graph_of
+from rlm_kernel.trace.views.savings import savings_of
 from tests.kernel_process import block, script
 
 
@@ -267,7 +268,7 @@ def test_a_sub_agent_has_its_own_account(here: Path, isolation: str) -> None:
     replies = [
         block(f"print(READ('contract', chars=(0, 2_000)))\ngot = {ask}\nprint(got, budget().read_tokens)"),
         block("print(READ('contract', max_tokens=250))\nprint(budget().read_tokens)"),
-        block("print(READ('contract', max_tokens=250))"),
+        block("print(READ('contract'))"),
         block("FINAL([len(context.contract), sorted(context)])"),
         block("FINAL(got)"),
     ]
@@ -302,3 +303,185 @@ def test_a_replay_can_read_as_much_as_the_run_could(here: Path) -> None:
 
     assert failed(run, 4)[0] == "ContextBudgetExceeded"
     assert (again.answer, again.cells) == ("clause", 5)
+
+
+def test_a_name_of_two_objects_is_refused_and_the_object_taken(here: Path) -> None:
+    store = Store()
+    store["report"] = "the first"
+    replies = [
+        block("report = 'the second'\nFINAL('report')"),
+        block("READ('report')"),
+        block("same = context['report']\nprint(READ('same'), READ('report', literal=True))\nWRITE('same', same)"),
+        block("print(READ('same'))\nFINAL_VAR('report')"),
+    ]
+
+    run = rlm_kernel.run("Report.", store, model=script(here, *replies))
+
+    for step in (1, 2):
+        assert failed(run, step) == (
+            "UsageError",
+            "'report' is a variable here, and another object in the store: give the object, report or "
+            "context['report'], in place of its name",
+        )
+    assert outputs(run, 3) == "the first report\n"
+    assert run.answer == "the second"
+
+
+def test_what_was_read_is_kept_as_plain_text(here: Path) -> None:
+    store = Store()
+    store["contract"] = "one\ntwo"
+    replies = [
+        block("WRITE('part', READ('contract', lines=(1, 1)))\nn = llm_query('Type?', context=READ('contract'))"),
+        {"reply": block("FINAL((type(context).__name__, context))"), "when": "Type?"},
+        block("FINAL((type(context.part).__name__, n))"),
+    ]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies))
+
+    assert run.answer == ("str", ("str", "one\ntwo"))
+    assert type(rlm_kernel.run("Read.", store, model=script(here, block("FINAL(READ('part'))"))).answer) is str
+
+
+def test_max_tokens_beyond_what_is_left_gives_what_is_left(here: Path) -> None:
+    store = Store()
+    store["contract"] = "clause " * 20_000
+    replies = [
+        block("print(len(READ('contract', max_tokens=3_000)))"),
+        block("READ('contract', max_tokens=5_000)"),
+        block("FINAL(1)"),
+    ]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies), max_read_tokens=2_300)
+
+    assert 7_000 < int(outputs(run, 1)) <= 8_000
+    assert 800 < len(outputs(run, 2)) <= 4 * 400
+
+
+def test_nobody_lets_another_see_more_than_they_may(here: Path) -> None:
+    store = Store()
+    store["contract"] = "clause " * 20_000
+    replies = [
+        block("a = llm_query('More.', context=context, max_read_tokens=1_000_000)"),
+        {"reply": block("b = llm_query('Less.', context=context, max_read_tokens=300)"), "when": "More."},
+        {"reply": block("c = llm_query('As much.', context=context)"), "when": "Less."},
+        {"reply": block("FINAL(budget().read_tokens)"), "when": "As much."},
+        block("FINAL((budget().read_tokens, c))"),
+        block("FINAL((budget().read_tokens, b))"),
+        block("FINAL(a)"),
+    ]
+
+    run = rlm_kernel.run("Look.", store, model=script(here, *replies), max_read_tokens=500, max_depth=4)
+
+    assert run.answer == (500, (300, 300))
+
+
+def test_who_may_see_little_is_told_little_of_the_context(here: Path) -> None:
+    run = rlm_kernel.run("Look.", "clause " * 500, model=script(here, block("FINAL(1)")), max_read_tokens=0)
+
+    first = said(run, 1)
+    assert "`context`: str, 3,500 chars" in first
+    assert first.count("clause") < 15
+    assert "all of which are left: what you READ counts, and what else your cells show; this message does not" in first
+
+
+def test_a_thread_that_reads_while_the_cell_ends_does_not_exceed_the_limit(here: Path) -> None:
+    store = Store()
+    store["contract"] = "clause " * 20_000
+    code = (
+        "import threading, time\nfrom rlm_kernel.errors import ContextBudgetExceeded\nread = []\n"
+        "def go():\n    for _ in range(400):\n        try:\n"
+        "            read.append(len(READ('contract', max_tokens=20)))\n"
+        "        except ContextBudgetExceeded:\n            pass\n        time.sleep(0.001)\n"
+        "threading.Thread(target=go).start()\nprint('word ' * 1_000)"
+    )
+    replies = [block(code), block("import time\ntime.sleep(0.5)"), block("FINAL((sum(read), budget().read_tokens))")]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies), max_read_tokens=500)
+
+    characters, left = run.answer
+    assert left >= 0
+    assert characters / 4 + len(said(run, 2)) / 4 <= 500 - left + 80
+
+
+def drawn(run: rlm_kernel.Run) -> list[str]:
+    """Who wrote and read which keys and variables."""
+    edges = graph_of(rlm_kernel.load_trace(run.journal or "").tree).edges
+    return sorted(f"{each.source} {each.how} {each.target}" for each in edges if each.how in ("wrote", "took", "read"))
+
+
+def test_a_variable_an_object_and_a_private_store_are_not_keys_of_the_store(here: Path) -> None:
+    store = Store()
+    store["text"] = "x" * 40_000
+    replies = [
+        block("got = llm_query_batched(['First.', 'Second.'], [context, context])"),
+        {"reply": block("n = len(context.text)\nREAD([1, 2])\nFINAL(n)"), "when": "First"},
+        {
+            "reply": block(
+                "from rlm_kernel import Store\nnotes = Store()\nnotes['text'] = 'mine'\n"
+                "text = 'one'\nprint(notes.read('text'))\ncontext.read('text', chars=(0, 9))\ndel notes['text']\n"
+                "context = notes\nprint(READ('text'))\nFINAL(1)"
+            ),
+            "when": "Second",
+        },
+        block("FINAL(got)"),
+    ]
+
+    run = rlm_kernel.run("Look.", store, model=script(here, *replies))
+
+    trace = rlm_kernel.load_trace(run.journal or "")
+    assert run.answer == [40_000, 1]
+    assert [(each.how, each.key, each.store) for each in trace.agents["0.1"].step(1).used] == [
+        ("take", "text", 1),
+        ("read", "a list", 0),
+    ]
+    assert [(each.how, each.key, each.store) for each in trace.agents["0.2"].step(1).used] == [
+        ("write", "text", 2),
+        ("read", "text", 2),
+        ("read", "text", 1),
+        ("delete", "text", 2),
+        ("read", "text", 0),
+    ]
+    assert [trace.agents[id].context_store for id in ("0", "0.1", "0.2")] == [None, 1, 1]
+    assert drawn(run) == [
+        "agent 0.2 wrote store 2 key text",
+        "key text read agent 0.2",
+        "key text took agent 0.1",
+        "store 2 key text read agent 0.2",
+        "variable text of agent 0.2 read agent 0.2",
+    ]
+    found = savings_of(trace.tree).transfers
+    assert [(each.source, each.target, each.name, each.tokens) for each in found if each.what == "result"] == [
+        ("person", "0.1", "text", 10_000),
+        ("person", "0.2", "text", 10_000),
+    ]
+
+
+def test_stores_are_numbered_in_each_run_anew(here: Path) -> None:
+    code = "from rlm_kernel import Store\nnotes = Store()\nnotes.a = 1\ncontext.only('b').read('b')\nFINAL(1)"
+    for _ in range(2):
+        store = Store()
+        store["b"] = "text"
+
+        run = rlm_kernel.run("Look.", store, model=script(here, block(code)))
+
+        used = rlm_kernel.load_trace(run.journal or "").agents["0"].step(1).used
+        assert [(each.key, each.store) for each in used] == [("a", 2), ("b", 1)]
+
+
+def test_the_record_has_the_size_of_a_whole_result_once_and_none_where_it_is_not_there(here: Path) -> None:
+    store = Store()
+    store["a"] = store["b"] = "text" * 1_000
+    replies = [
+        block("READ('a', chars=(0, 4))\ncontext.a"),
+        block("whole, context = context, context.only('a')\nwhole.b"),
+        block("context = whole\ncontext.pop('a')\ncontext.b\nFINAL(1)"),
+    ]
+
+    run = rlm_kernel.run("Look.", store, model=script(here, *replies))
+
+    steps = rlm_kernel.load_trace(run.journal or "").agents["0"].steps
+    assert [[(each.how, each.key, each.size) for each in step.used] for step in steps] == [
+        [("read", "a", 1_000), ("take", "a", None)],
+        [("take", "b", None)],
+        [("take", "a", None), ("delete", "a", None), ("take", "b", 1_000)],
+    ]

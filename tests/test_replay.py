@@ -6,6 +6,8 @@ import asyncio
 import json
 import sys
 import time
+import types
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,13 @@ from rlm_kernel import dialects
 from rlm_kernel.errors import Diverged, UsageError
 from rlm_kernel.namespace import LENT
 from rlm_kernel.runner.recorded.order import Order
+from rlm_kernel.store import Store
 from rlm_kernel.trace.events import CellFinished, RunStarted
 from rlm_kernel.trace.importers import import_log
 from rlm_kernel.trace.loading import Trace
 from rlm_kernel.trace.tree import Tree
 from tests.kernel_process import block
-from tests.recorded_runs import CASES, CHANCE, DEEP, Case, edited, inserted, ran, record
+from tests.recorded_runs import CASES, CHANCE, DEEP, Case, cli, edited, inserted, model, ran, record, shown
 
 pytestmark = pytest.mark.kernel  # no kernel, but threads whose order a machine with other work would not keep
 
@@ -100,22 +103,39 @@ def test_an_edit_that_changes_nothing_ends_nothing(here: Path) -> None:
     assert rlm_kernel.replay(path).answer == [40, 80, 55]
 
 
-def test_a_changed_output_is_what_was_recorded(here: Path) -> None:
-    path = record(here, Case({"whole": [block("print('one')"), block("FINAL(1)")]}, 1))
-    path.write_text(path.read_text().replace('"one\\n"', '"won\\n"'))
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What a library says, `from words import said`, until the next version of it."""
+
+    def version(text: str) -> None:
+        module = types.ModuleType("words")
+        module.said = text  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "words", module)
+
+    return version
+
+
+SAID = Case({"whole": [block("from words import said\nprint(said)"), block("FINAL(1)")]}, 1)
+
+
+def test_an_output_that_comes_otherwise_is_told_with_what_was_recorded(here: Path, says: Callable[[str], None]) -> None:
+    says("won")
+    path = record(here, SAID)
+    says("one")
 
     found = diverged(path)
 
     assert (found.where, found.recorded, found.came) == ("agent 0, step 1", "won", "one")
 
 
-def test_lines_that_are_missing_in_a_script_may_have_been_written_past_python(here: Path) -> None:
-    path = record(here, Case({"whole": [block("print('one')"), block("FINAL(1)")]}, 1))
-    written = path.read_text()
-
-    path.write_text(written.replace('"one\\n"', '"from C\\none\\n"'))
+def test_lines_that_are_missing_in_a_script_may_have_been_written_past_python(
+    here: Path, says: Callable[[str], None]
+) -> None:
+    says("from C\none")
+    path = record(here, SAID)
+    says("one")
     missing = diverged(path)
-    path.write_text(written.replace('"one\\n"', '"won\\n"'))
+    says("won")
     other = diverged(path)
 
     assert (missing.recorded, missing.came) == ("from C\none", "one")
@@ -524,3 +544,109 @@ def test_a_cell_that_raises_now_is_said_to_raise(here: Path) -> None:
     found = diverged(edited(record(here, case), "0", 1, "print(len(7))"))
 
     assert found.came == "TypeError: object of type 'int' has no len()"
+
+
+FLOW = """
+from rlm_kernel.workflow import Flow, Orchestrator, asks
+flow = Flow({"read": ["check"], "check": []}, start="read")
+fails = [True]
+def check(task, store):
+    if fails.pop():
+        raise RuntimeError("no")
+    return store["read"] + 1
+o = Orchestrator(flow, {"read": asks("part", schema=int), "check": check})
+"""
+WITH_CHECKPOINTS = [
+    block(f"{FLOW}o.run(checkpoint='ck.json')"),
+    block("fails = [False]\no.run(checkpoint='ck.json', resume=True).value"),
+    block("o.run(checkpoint='ck.json')"),
+    block("FINAL(1)"),
+]
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_workflows_find_the_checkpoints_that_they_found_then_and_leave_those_that_are_there(
+    isolation: str, here: Path
+) -> None:
+    whole = [block(f"llm_query('flow', context=1, isolation='{isolation}')"), block("FINAL(1)")]
+    case = Case({"whole": whole, "flow": WITH_CHECKPOINTS, "part": [block("FINAL(1)")]}, 1, settings={"max_depth": 2})
+    trace = rlm_kernel.load_trace(record(here, case))
+    (flow,) = (agent for agent in trace if agent.question == "flow")
+    raised = [None if step.cell is None or step.cell.error is None else step.cell.error.name for step in flow.steps]
+    assert raised == ["RuntimeError", None, "UsageError", None]
+    (here / "ck.json").write_text("a person's own")
+
+    for _ in range(2):
+        assert rlm_kernel.replay(trace).notes == ()
+
+    assert (here / "ck.json").read_text() == "a person's own"
+
+
+def test_a_fork_begins_without_checkpoints_and_writes_them(here: Path) -> None:
+    settings = {"max_depth": 1}
+    path = record(here, Case({"whole": WITH_CHECKPOINTS, "part": [block("FINAL(1)")]}, 1, settings=settings))
+    (here / "ck.json").write_text("of the first run")
+    look = block("print(open('ck.json').read()[:13], o.run(checkpoint='ck.json', resume=True).value)\nFINAL(2)")
+    live = model(here, Case({"whole": [look] * 4}), name="live")
+
+    done = cli("replay", str(path), "--fork", "0:3", "-m", live, folder=here)
+
+    assert done.returncode == 0, done.stderr
+    (forked,) = (here / ".rlm" / "runs").glob("*.ipynb")
+    assert shown(forked)["a0-s3"] == [{"output_type": "stream", "name": "stdout", "text": '{"rlm_workflo 2\n'}]
+
+
+def test_a_model_that_there_is_not_is_none_of_those_that_a_fork_asks(here: Path) -> None:
+    path = record(here, CASES["a model that there is not"])
+
+    done = cli("replay", str(path), "--fork", "0:4", folder=here)
+
+    assert done.returncode == 0, done.stderr
+
+
+# A store
+
+
+def test_a_store_replays_with_its_notes_its_history_and_as_the_view_that_it_was(here: Path) -> None:
+    store = Store()
+    store.store("laws", "x" * 50, note="from the court")
+    store["laws"] = "y"
+    store.store("notes", [1], note="by hand")
+    looks = block("LIST_CONTEXT()"), block("context.history('laws')"), block("print(context)\nFINAL(list(context))")
+    path = record(here, Case({"whole": list(looks)}, store.only("notes", "laws", read_only=True)))
+
+    replayed = rlm_kernel.replay(path)
+
+    assert (replayed.answer, replayed.notes) == (["laws", "notes"], ())
+
+
+def test_a_value_of_a_store_that_is_not_in_the_record_is_named_and_can_be_given(here: Path) -> None:
+    store = Store()
+    store.frame, store.laws = pd.DataFrame({"a": [1]}), "x"
+    path = record(here, Case({"whole": [block("print(context.laws, len(context.frame))"), block("FINAL(1)")]}, store))
+    with pytest.raises(UsageError, match=r"not wholly in the record \(frame: it is no plain data.*: put frame \(DataF"):
+        rlm_kernel.replay(path)
+    given = Store()
+    given["frame"] = store.frame
+
+    assert rlm_kernel.replay(path, given).answer == 1
+    given["laws"] = "other"
+    with pytest.raises(UsageError, match=r"`context\['laws'\]` is not what it was"):
+        rlm_kernel.replay(path, given)
+
+
+def test_what_ended_an_agent_before_it_asked_ends_it_again(here: Path) -> None:
+    trace = rlm_kernel.load_trace(record(here, CASES["a model that there is not"]))
+    for agent in ("0.1", "0.2"):
+        trace.agents[agent].steps.clear()
+
+    assert rlm_kernel.replay(trace).notes == ()
+
+
+def test_a_key_for_the_name_of_a_model_is_not_in_the_record(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "sk-of-a-person-123")
+    ask = "import os\ntry:\n    llm_query('part', model=os.environ['MY_API_KEY'])\nexcept ValueError:\n    print('no')"
+
+    path = record(here, Case({"whole": [block(ask), block("FINAL(1)")]}, 1))
+
+    assert all("sk-of-a-person-123" not in file.read_text() for file in path.parent.iterdir())

@@ -142,7 +142,9 @@ def test_nbval_passes_and_fails_where_an_output_was_changed(here: Path) -> None:
 
     assert good.returncode == 0, good.stdout
     assert bad.returncode == 1
-    assert "agent 0.2.1, step 1: the output is not as recorded" in bad.stdout
+    assert [line for line in bad.stdout.splitlines() if line.startswith("FAILED")] == [
+        "FAILED trace.ipynb::Cell 11 - \x1b[91mNotebook cell execution failed\x1b[0m"
+    ]
 
 
 def test_nbval_passes_where_cells_depend_on_chance(here: Path) -> None:
@@ -498,3 +500,16 @@ def test_a_wrong_use_of_the_command_starts_no_kernel(words: list[str], said: str
     told = capsys.readouterr().err
     assert (ended.value.code, told.count("\n")) == (2, 1)
     assert said in told
+
+
+def test_run_all_where_the_run_was_asked_puts_the_store_back_as_it_was_before_it(tmp_path: Path) -> None:
+    steps = [block("print(sorted(context))"), block("WRITE('k', 1)\ncontext.pop('old')"), block("FINAL(list(context))")]
+    with kernel_process(tmp_path) as kernel:
+        kernel.run("context.contract, context.old = 'clause', 1\nmine = context")
+        kernel.run(f"%%rlm -q -m {model(tmp_path, Case({'whole': steps}))}\nwhole")
+        kernel.run("%rlm trace three.ipynb")
+        for _ in range(2):
+            cells = json.loads((tmp_path / "three.ipynb").read_text())["cells"]
+            came = [kernel.run("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+            assert [cell.evalue for cell in came if cell.status == "error"] == []
+        assert kernel.run("context is mine, list(context)").result == "(True, ['contract', 'k'])"

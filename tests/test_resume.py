@@ -506,3 +506,54 @@ def test_a_network_that_failed_is_asked_again_for_what_it_did_not_answer(tmp_pat
         assert (came.status, came.result) == ("ok", "96")
     assert already
     assert not already & set(asked(server))
+
+
+# A store that is there when a run goes on
+
+
+@pytest.mark.parametrize("repeats", [100, 200_000])
+def test_a_run_that_wrote_to_the_store_goes_on_in_that_very_store(tmp_path: Path, repeats: int) -> None:
+    first = Case({"whole": [block("WRITE('a', 1)\nLIST_CONTEXT()"), block("WRITE('b', 2)")]})
+    then = Case({"whole": ["", "", block("FINAL(sorted(context))")]})
+    with kernel_process(tmp_path) as kernel:
+        kernel.run(f"context.store('contract', 'clause; ' * {repeats}, note='as signed')\nmine = context")
+        kernel.run(f"%%rlm --max-steps 2 -q -m {model(tmp_path, first)}\nwhole")
+        kernel.run("context.by_hand = 'meanwhile'")
+
+        came = kernel.run(f"%%rlm --continue --max-steps 9 -q -m {model(tmp_path, then, name='then')}")
+
+        assert (came.status, came.result) == ("ok", "['a', 'b', 'by_hand', 'contract']"), came.evalue
+        asked = "context is mine, [row.note for row in context.list_available()], len(context.history('a'))"
+        assert kernel.run(asked).result == "(True, ['as signed', None, None, None], 1)"
+        assert kernel.run("sorted(_rlm_before['context'])").result == "['a', 'b', 'by_hand', 'contract']"
+
+
+def test_a_store_in_which_a_person_changed_what_the_run_was_given_makes_way_and_the_note_says_where_it_is(
+    tmp_path: Path,
+) -> None:
+    first = Case({"whole": [block("WRITE('a', context.x)"), block("1")]})
+    then = Case({"whole": ["", "", block("FINAL(context.x)")]})
+    with kernel_process(tmp_path) as kernel:
+        kernel.run("context.x = 'then'\nmine = context")
+        kernel.run(f"%%rlm --max-steps 2 -q -m {model(tmp_path, first)}\nwhole")
+        kernel.run("context.x = 'now'")
+
+        came = kernel.run(f"%%rlm --continue --max-steps 9 -q -m {model(tmp_path, then, name='then')}")
+
+        assert came.result == "'then'"
+        told = "".join(output["text"] for output in came.outputs if output["output_type"] == "stream")
+        assert '(x): the recorded value was put back, and what was here is `_rlm_before["context"]`' in told
+        assert kernel.run("_rlm_before['context'] is mine, mine.x").result == "(True, 'now')"
+
+
+def test_what_a_run_wrote_into_an_empty_store_is_not_there_when_it_begins_again(tmp_path: Path) -> None:
+    first = Case({"whole": [block("WRITE('a', len(context))"), block("1")]})
+    then = Case({"whole": ["", "", block("FINAL((context.a, len(context.history('a'))))")]})
+    with kernel_process(tmp_path) as kernel:
+        kernel.run(f"mine = context\n%config RLM.model = {model(tmp_path, first)!r}")
+        kernel.run("%%rlm --max-steps 2 -q\nwhole")
+        assert kernel.run("context.a").result == "0"
+
+        came = kernel.run(f"%%rlm --continue --max-steps 9 -q -m {model(tmp_path, then, name='then')}")
+
+        assert (came.result, kernel.run("context is mine").result) == ("(0, 1)", "True")

@@ -315,6 +315,49 @@ def test_a_size_that_one_use_told_is_known_of_all_whichever_was_written_down_fir
         assert {(each.target, each.tokens, each.requests) for each in found} == {("0.1", 500, 1), ("0.2", 500, 1)}
 
 
+def test_what_is_read_of_a_variable_or_of_another_store_changes_no_figure_of_a_result():
+    other = [began("0.2"), *turn(1, Used(agent="0.2", step=1, how="read", key="contract", tokens=1, size=1, store=0))]
+    third = turn(2, Used(agent="0.2", step=2, how="take", key="contract", size=2, store=2), agent="0.2")
+
+    found = savings_of(tree_of([*persons_workflow()[:-1], *other, *third, *turn(3, agent="0.2")])).transfers
+
+    assert [(each.source, each.target, each.name, each.tokens) for each in found] == [
+        ("person", "0.1", "contract", 500),
+        ("person", "0.2", "contract", 2),
+    ]
+
+
+def test_a_read_of_a_part_does_not_make_the_whole_smaller():
+    part = Used(agent="0.1", step=1, how="read", key="contract", tokens=3, size=3)
+    *events, end, last = persons_workflow()
+
+    (found,) = savings_of(tree_of([*events, end, part, last])).transfers
+
+    assert (found.tokens, found.loaded) == (500, 3)
+
+
+def test_only_what_was_in_the_store_that_an_agent_began_with_would_have_been_in_its_first_request():
+    def requests(store: int) -> list[int]:
+        context = replace(began("0.1", 1, context="`context`: Store, 1 item"), context_store=2)
+        uses = Used(agent="0.1", step=2, how="take", key="contract", size=100, store=store)
+        below = [*turn(1, agent="0.1"), *turn(2, uses, agent="0.1"), *turn(3, agent="0.1")]
+        return [each.requests for each in savings_of(tree_of([began(), *turn(1, context, *below)])).transfers]
+
+    assert (requests(2), requests(1)) == ([3], [1])
+
+
+@pytest.mark.parametrize("store", [1, 2])
+def test_what_went_as_text_was_written_into_the_store_of_its_workflow(store: int):
+    events: list[Event] = []
+    for event in workflow_run():
+        if isinstance(event, Used):
+            events += [replace(event, store=store), replace(event, agent="0.1", store=3 - store)]
+        else:
+            events.append(event)
+
+    assert [each.source for each in savings_of(tree_of(events)).sent] == ["0"]
+
+
 def test_a_text_that_nobody_wrote_in_the_run_came_from_the_person():
     events = [event for event in workflow_run() if not isinstance(event, Used)]
 

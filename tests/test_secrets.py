@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rlm_kernel
+from rlm_kernel.environment.secrets import Pieces, Redactor
 from rlm_kernel.errors import Diverged
 from rlm_kernel.runner.recorded import HELD_A_KEY
 from rlm_kernel.trace.loading import Trace
@@ -103,3 +106,31 @@ def test_a_resumed_run_says_again_that_a_key_is_missing(here: Path) -> None:
     assert step(trace, 1).notes == [HELD_A_KEY]
     assert trace.root is not None
     assert f"agent 0, step 1: {HELD_A_KEY}" in trace.root.notes
+
+
+OVERLAPPING = {"A_KEY": "abababab", "B_KEY": "ababababcc", "C_KEY": "bccabcabca"}
+PARTS = st.sampled_from([*"abc", *OVERLAPPING.values(), "ab" * 9, "\n"])
+
+
+@given(st.lists(st.lists(PARTS, max_size=4).map("".join), max_size=8))
+def test_pieces_are_redacted_as_the_whole(pieces: list[str]) -> None:
+    redactor = Redactor(OVERLAPPING)
+    shown = Pieces(redactor)
+
+    came = [shown.add("stdout", piece) for piece in pieces]
+
+    assert "".join(came + [text for _, text in shown.rest()]) == redactor.text("".join(pieces))
+
+
+def test_only_what_may_begin_a_key_is_held_back() -> None:
+    shown = Pieces(Redactor({"SOME_API_KEY": KEY}))
+
+    assert [shown.add("stdout", text) for text in ("is", " it\n", "or sk-", "no", KEY, KEY[:-1])] == [
+        "i",
+        "s it\n",
+        "or ",
+        "sk-no",
+        "[SOME_API_KEY]",
+        "",
+    ]
+    assert (shown.rest(), shown.rest()) == ([("stdout", KEY[:-1])], [])

@@ -646,7 +646,7 @@ def test_read_hands_the_object_to_whoever_reads_and_takes_no_reference(
     [(key, read, options)] = seen
     assert (key, options) == (
         "b",
-        {"max_tokens": 5, "lines": (1, 2), "chars": None, "rows": None},
+        {"store": store_id(store), "max_tokens": 5, "lines": (1, 2), "chars": None, "rows": None},
     )
     assert read is value
     assert witness.told == []
@@ -753,3 +753,14 @@ def test_of_shared_keys_every_write_is_in_the_history_once_and_the_last_one_stan
     popped = store.history("popped")
     assert len(popped) == 8 * rounds
     assert [row.fate for row in popped].count("stands") == 1
+
+
+def test_a_store_begins_with_the_results_of_a_mapping() -> None:
+    rows = [1, 2]
+
+    store = Store({"rows": rows, "the text": "a"})
+
+    assert list(store.items()) == [("rows", rows), ("the text", "a")]
+    assert store.rows is rows
+    with pytest.raises(TypeError, match="keys of the store are strings"):
+        Store({1: 2})  # type: ignore[dict-item]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -540,6 +540,132 @@ def test_a_whole_that_does_not_do_is_asked_again_whole(tmp_path: Path) -> None:
     assert orchestrator.run(checkpoint=path, resume=True).value == {"a": 3, "b": 4}
 
 
+def test_what_is_found_not_to_do_at_the_resume_is_asked_again_and_hears_why(tmp_path: Path) -> None:
+    path, agent = tmp_path / "saved.json", says(["x"], [1])
+    orchestrator = Orchestrator(ONE, {"one": agent}, returns={"one": list[int]})
+    with pytest.raises(SchemaMismatch) as wrong:
+        orchestrator.run(checkpoint=path)
+
+    done = orchestrator.run(checkpoint=path, resume=True)
+
+    assert list(wrong.value.results.values()) == [["x"]]  # type: ignore[attr-defined]
+    assert (done.value, done.records[0].attempts, len(done.records[0].problems)) == ([1], 1, 1)
+    assert [(task.attempt, task.problem is None) for task in agent.tasks] == [(1, True), (1, False)]
+
+
+def test_what_was_paid_for_is_kept_where_what_follows_cannot_be_told(tmp_path: Path) -> None:
+    path, store, agents = tmp_path / "saved.json", Store(), {"x": says([1]), "y": says("Y")}
+    orchestrator = Orchestrator(FORK, ends(look=agents), follow={"look": lambda both: both["missing"]})
+
+    with pytest.raises(KeyError) as failed:
+        orchestrator.run(store, checkpoint=path)
+    with pytest.raises(KeyError):
+        orchestrator.run(store, checkpoint=path, resume=True)
+    done = orchestrator.replaced({}, follow={"look": "left"}).run(store, checkpoint=path, resume=True)
+
+    assert failed.value.results == {"x": [1], "y": "Y"}  # type: ignore[attr-defined]
+    assert (done.path, done.store["look"]) == (("look", "left"), {"x": [1], "y": "Y"})
+    assert [len(agent.tasks) for agent in agents.values()] == [1, 1]
+
+
+def test_a_next_that_is_refused_keeps_its_value_and_follow_mends_it(tmp_path: Path) -> None:
+    path, agent = tmp_path / "saved.json", says(Next("nowhere", [7]))
+    orchestrator = Orchestrator(FORK, ends(look=agent))
+
+    with pytest.raises(InvalidTransition) as refused:
+        orchestrator.run(checkpoint=path)
+    with pytest.raises(InvalidTransition, match="look cannot be followed by nowhere"):
+        orchestrator.run(checkpoint=path, resume=True)
+    done = orchestrator.replaced({}, follow={"look": "right"}).run(checkpoint=path, resume=True)
+
+    assert refused.value.results == {"Says": Next("nowhere", [7])}  # type: ignore[attr-defined]
+    assert (done.path, done.store["look"], len(agent.tasks)) == (("look", "right"), [7], 1)
+
+
+def test_a_next_that_is_allowed_is_kept_with_its_value(tmp_path: Path) -> None:
+    path, agent = tmp_path / "saved.json", says(Next("left", [7]))
+    orchestrator = Orchestrator(
+        FORK, ends(look=agent), returns={"look": lambda value: 1 / 0}, follow={"look": lambda value: "right"}
+    )
+    with pytest.raises(ZeroDivisionError):
+        orchestrator.run(checkpoint=path)
+
+    done = orchestrator.replaced({}, returns={"look": list}).run(checkpoint=path, resume=True)
+
+    assert (done.path, done.store["look"], len(agent.tasks)) == (("look", "left"), [7], 1)
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        (lambda store: store.only("contract", read_only=True), "this view of the store is read-only: give the"),
+        (lambda store: store.only("contract"), "b is in the store, but not in this view of it: give the"),
+    ],
+)
+def test_a_store_that_would_not_take_a_result_is_found_before_anybody_is_asked(
+    tmp_path: Path, view: Callable[[Store], Store], said: str
+) -> None:
+    path, store, agent = tmp_path / "saved.json", Store(), says(1)
+    store["contract"] = store["b"] = "old"
+    orchestrator = Orchestrator(THREE, {"a": agent, "b": says(2), "c": says(3)})
+
+    with pytest.raises(UsageError, match=said):
+        orchestrator.run(view(store), checkpoint=path)
+
+    assert (len(agent.tasks), path.exists()) == (0, False)
+    assert orchestrator.run(store, checkpoint=path).store["b"] == 2
+
+
+def test_a_state_that_is_not_reached_from_where_it_begins_may_be_hidden() -> None:
+    store = Store()
+    store["a"] = store["b"] = 1
+
+    assert Orchestrator(THREE, {"a": says(1), "b": says(2), "c": says(3)}).run(store.only("b"), at="b").value == 3
+
+
+def test_a_file_whose_results_a_view_does_not_take_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    path, store = tmp_path / "saved.json", Store()
+    store["in"] = 1
+    orchestrator = Orchestrator(THREE, {"a": says(1), "b": says(2), "c": says(OSError("x"), 3)})
+    with pytest.raises(OSError, match="x"):
+        orchestrator.run({"in": 1}, checkpoint=path)
+    store["b"] = "hidden"
+
+    with pytest.raises(UsageError, match="holds what goes into the store, and b is in the store, but not in this view"):
+        orchestrator.run(store.only("in"), checkpoint=path, resume=True)
+
+    assert dict(store) == {"in": 1, "b": "hidden"}
+
+
+def test_a_result_that_the_store_refuses_after_all_is_kept_and_the_state_has_its_end(tmp_path: Path) -> None:
+    path, store, records = tmp_path / "saved.json", Store(), []
+    store["contract"] = "x"
+
+    def hides(task: Task, view: Store) -> object:
+        store["a"] = "another's"  # where the view does not show it
+        return ["paid"]
+
+    orchestrator = Orchestrator(THREE, {"a": hides, "b": says(2), "c": says(3)}, on_state=records.append)
+    with pytest.raises(UsageError, match="state a: a is in the store, but not in this view") as refused:
+        orchestrator.run(store.only("contract"), checkpoint=path)
+    again = orchestrator.replaced({}).run({"contract": "x"}, checkpoint=path, resume=True)
+
+    assert refused.value.results == {"hides": ["paid"]}  # type: ignore[attr-defined]
+    assert (records[0].state, records[0].next, records[0].error is None) == ("a", None, False)
+    assert (again.store["a"], again.path) == (["paid"], ("a", "b", "c"))
+
+
+def test_a_text_among_several_that_nobody_reads_is_named_with_the_mend() -> None:
+    agents = {"counsel": by_value(lambda text: '["1"]', "Which?"), "clerk": says(["2"]), "free": by_value(str, "x")}
+    form = {"properties": {"counsel": {"type": "array"}, "clerk": {"type": "array"}}}
+
+    for returns in (form, dict[str, list[str] | Literal["x"]]):
+        with pytest.raises(SchemaMismatch) as wrong:
+            Orchestrator(ONE, {"one": agents}, returns={"one": returns}).run()
+        assert str(wrong.value).endswith("\ncounsel gave a text: by_value(…, schema=…) reads the JSON in it")
+        agents["clerk"] = says(["2"])
+
+
 def test_one_of_several_cannot_choose_what_follows() -> None:
     with pytest.raises(UsageError, match="one of several agents cannot say what follows"):
         Orchestrator(FORK, ends(look={"a": says(Next("left")), "b": says(1)})).run()
@@ -1054,7 +1180,6 @@ SUB_AGENTS = {
 def test_sub_agents_share_the_store_by_reference_each_with_its_own_keys(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: str
 ) -> None:
-    # Which of the two of `risks` is 0.5 is left open.
     risks = {name: ["FINAL([context['conflicts']['pairs'][0][1]])"] for name in ("0.5", "0.6")}
     cell = (
         "from tests.test_workflow import REVIEW\nfrom rlm_kernel.store import Store\nstore = Store()\n"
@@ -1095,6 +1220,36 @@ def test_what_a_sub_agent_is_asked_names_the_large_and_fills_in_the_small(
     assert "For us: list `context['contract']` in French, 3 of them, as {\\\"a\\\": 1} or {other}." in text
     assert "An earlier answer was not accepted: <lambda> says no to this list" in text
     assert "xxxxxxxxxx" * 50 not in text
+
+
+class Slow:
+    """A form that takes its time to be made, while others ask."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *about: object) -> Any:
+        from pydantic_core import core_schema
+
+        time.sleep(0.2)
+        return core_schema.any_schema()
+
+
+@pytest.mark.parametrize("run", ["orchestrator.run()", "await orchestrator.arun()"])
+def test_sub_agents_side_by_side_have_their_ids_in_the_order_of_the_agents(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: str
+) -> None:
+    cell = (
+        "from tests.test_workflow import *\n"
+        "agents = {'plain': lambda task, store: llm_query('plain'), 'slow': asks('slow', schema=Slow),\n"
+        "    'broken': asks('{nothing}'), 'quick': asks('quick'), 'late': asks('late')}\n"
+        "orchestrator = Orchestrator(ONE, {'one': agents})\n"
+        f"try:\n    {run}\nexcept KeyError as error:\n    FINAL(error.results)"
+    )
+
+    answer = in_a_run(monkeypatch, tmp_path, cell, {f"0.{n}": [f"FINAL({n})"] for n in range(1, 5)})
+
+    assert list(answer) == ["plain", "slow", "broken", "quick", "late"]
+    assert "no nothing in the store" in str(answer.pop("broken"))
+    assert answer == {"slow": 1, "quick": 2, "late": 3, "plain": 4}
 
 
 # In the trace

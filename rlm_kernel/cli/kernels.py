@@ -27,6 +27,7 @@ class Kernel:
         self._manager = KernelManager(kernel_name=name)
         self._name = name
         self._environ = {**os.environ, **environ}
+        self.notes: list[str] = []
 
     def __enter__(self) -> Kernel:
         # Its warnings are for whoever keeps a kernel open to others; this one lives for one question.
@@ -46,9 +47,9 @@ class Kernel:
         self._manager.cleanup_resources()
 
     def execute(self, code: str, show: bool) -> tuple[dict[str, Any], str]:
-        """The reply's content, and the last state of the live view as text."""
+        """The reply's content, and the last state of the live view as text. What it noted is in `notes` then."""
         request = self._client.execute(code, allow_stdin=False, store_history=True)
-        view, interrupts = "", 0
+        view, said, interrupts = "", "", 0
         progress = show and sys.stderr.isatty()
         while True:
             try:
@@ -72,10 +73,13 @@ class Kernel:
             kind, content = message["msg_type"], message["content"]
             if kind == "status" and content["execution_state"] == "idle":
                 break
+            if kind == "stream" and content["name"] == "stderr":
+                said += content["text"]
             if kind in ("display_data", "update_display_data") and content.get("transient", {}).get("display_id"):
                 view = content["data"].get("text/plain", view)
                 if progress:
                     print(f"\r\x1b[K{view.splitlines()[0][:100]}", end="", file=sys.stderr, flush=True)
+        self.notes = [line for line in said.splitlines() if line.startswith("note: ")]
         if progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         while True:

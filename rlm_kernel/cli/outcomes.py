@@ -13,6 +13,7 @@ from rlm_kernel.cli.kernels import Kernel, quoted
 from rlm_kernel.errors import UsageError
 from rlm_kernel.trace.file import may_replace, write
 from rlm_kernel.trace.loading import load_trace
+from rlm_kernel.trace.views.terminal import on_screen
 
 LIMIT, NO_ANSWER, DIVERGED, INTERRUPTED = 3, 4, 5, 130
 EXIT_CODES = {
@@ -69,7 +70,7 @@ def ask(code: str, options: argparse.Namespace) -> int:
     check_output(options.output)
     with Kernel(options.kernel) as kernel:
         reply, view = kernel.execute(code, show=not options.json)
-        told = kernel.last_run()
+        told, notes = kernel.last_run(), kernel.notes
     if told is not None and options.output is not None and told["trace"]:
         write(load_trace(told["journal"]).tree, options.output, Path(told["journal"]).parent)
         told["trace"] = str(options.output)
@@ -77,6 +78,8 @@ def ask(code: str, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**(told or {}), "exit_code": status, "error": failure}, indent=1))
     else:
+        for note in notes:
+            print(on_screen(note), file=sys.stderr)
         _print(view, told, failure)
     return status
 

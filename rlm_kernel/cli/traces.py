@@ -11,6 +11,7 @@ from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.rerun import named
 from rlm_kernel.settings import RLM
 from rlm_kernel.trace import words
+from rlm_kernel.trace.changed import named as named_steps
 from rlm_kernel.trace.loading import Trace, load_trace
 from rlm_kernel.trace.views.terminal import Line, on_screen, painted
 
@@ -43,6 +44,11 @@ def _complaints(trace: Trace) -> Iterable[str]:
         changed = [words.count(len(trace.edited), "edited cell")] if trace.edited else []
         changed += [words.count(len(trace.inserted), "cell of a person's own")] if trace.inserted else []
         yield f"it has {' and '.join(changed)}, which the record does not know: this is the record"
+    for keys, done in ((trace.removed, "not in the notebook"), (trace.moved, "moved in the notebook")):
+        if keys:
+            cells = "the cell" if len(keys) == 1 else "cells"
+            yield f"{done}: {cells} of {named_steps(keys)}; this is the record, which has it as it was"
+    yield from trace.notes
 
 
 def put(lines: Iterable[Line], cut: bool = True) -> None:

@@ -3,6 +3,10 @@ Child processes of a model's cell write to that cell and read nothing; those of 
 
 `subprocess.Popen` and `os.system` are replaced, once, by what behaves as before outside a cell. When a child has been
 waited for, what it wrote stands in the cell's output before anything that the cell prints next.
+
+A forked child (`os.fork`, `os.spawn…`, multiprocessing's "fork") has the cell's ends as its stdout and stderr, and its
+Python prints there. Not reached is what starts without a fork that Python knows of (`os.posix_spawn`, multiprocessing's
+"spawn" and "forkserver"): that inherits what the process has at the time.
 """
 
 from __future__ import annotations
@@ -10,13 +14,15 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import threading
 from typing import Any
 
 from rlm_kernel.environment.descriptors import descriptors
-from rlm_kernel.environment.pipes import NAMES
+from rlm_kernel.environment.pipes import NAMES, flush
 from rlm_kernel.environment.process import Instead
 from rlm_kernel.environment.sink import SINK
-from rlm_kernel.environment.sysnames import routed
+from rlm_kernel.environment.streams import STDERR, STDOUT
+from rlm_kernel.environment.sysnames import give_to_forked, routed
 
 _guarded = False
 
@@ -30,6 +36,9 @@ def guard() -> None:
         _sync("wait")
         _sync("poll")
         _guard_system()
+        _give_ends_to_forked()
+        _sync_forked("wait")
+        _sync_forked("waitpid")
 
 
 def _give_ends() -> None:
@@ -94,3 +103,80 @@ def _guard_system() -> None:
         return ended << 8 if ended >= 0 else -ended
 
     Instead(os, "system", system_of_cell)
+
+
+class _Fork(threading.local):
+    """One that is going on in this thread."""
+
+    ends: Any = None
+    """The context manager of the cell's, entered."""
+    given: dict[str, int]
+    before: dict[int, os.stat_result | None]
+
+
+def _give_ends_to_forked() -> None:
+    fork = _Fork()
+
+    def before() -> None:
+        sink = SINK.get()
+        if sink is None:
+            return
+        fork.before = {number: _what(number) for number in NAMES}
+        try:
+            flush()  # the child has a copy of what the buffers hold
+            ends = sink.ends()
+            fork.given = ends.__enter__()
+            fork.ends = ends
+        except OSError:  # too many are open: the child has what this process has
+            fork.given = {}
+
+    def in_parent() -> None:
+        ends, fork.ends = fork.ends, None
+        if ends is not None:
+            ends.__exit__(None, None, None)
+
+    def in_child() -> None:
+        if SINK.get() is None:
+            return
+        for number, name in NAMES.items():
+            # In the child of os.forkpty they lead to the terminal already.
+            if name in fork.given and _same(fork.before[number], _what(number)):
+                os.dup2(fork.given[name], number)
+        in_parent()
+        SINK.set(None)
+        streams = {name: _stream(number) for number, name in NAMES.items()}
+        for name, stream in streams.items():
+            routed[name].write = stream.write  # for whoever holds it, a handler of logging say
+        STDOUT.set(streams["stdout"].write)
+        STDERR.set(streams["stderr"].write)
+        give_to_forked(streams)
+
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _stream(number: int) -> Any:
+    """Each line is written whole, so that those of several children do not mix; it lives as long as the process."""
+    return open(number, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _what(number: int) -> os.stat_result | None:
+    try:
+        return os.fstat(number)
+    except OSError:
+        return None
+
+
+def _same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    return one is other if one is None or other is None else os.path.samestat(one, other)
+
+
+def _sync_forked(name: str) -> None:
+    original = getattr(os, name)
+
+    def and_sync(*args: Any) -> Any:
+        ended = original(*args)
+        if ended[0] and (sink := SINK.get()) is not None:
+            sink.sync()
+        return ended
+
+    Instead(os, name, and_sync)

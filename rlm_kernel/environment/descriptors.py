@@ -1,9 +1,9 @@
 """
 Whose the text is that goes to the file descriptors 1 and 2 themselves, from compiled code and child processes.
 
-A child that a cell starts through `subprocess` or `os.system` is given ends of that cell's own (`children`). All else
-can be told by time only: while one model's cell runs in the process, the descriptors lead to it; while several do, to
-nobody: the person sees that text, labelled, and each of those cells has a note.
+A child that a cell starts through `subprocess`, `os.system` or a fork is given ends of that cell's own (`children`).
+All else can be told by time only: while one model's cell runs in the process, the descriptors lead to it; while several
+do, to nobody: the person sees that text, labelled, and each of those cells has a note.
 
 The descriptors are moved only in a process whose Python streams do not write there, a kernel's or a worker's: in a
 script they stay, and what compiled code writes there goes to the terminal.
@@ -20,6 +20,7 @@ from functools import partial
 
 from rlm_kernel.environment.drainer import drainer
 from rlm_kernel.environment.pipes import NAMES, Pipes, flush
+from rlm_kernel.environment.secrets import Pieces, Redactor
 from rlm_kernel.environment.sink import SINK, Sink
 
 Show = Callable[[str, str], None]
@@ -43,6 +44,7 @@ class _Nobodys:
         self.sinks: list[Sink] = []
         """Of the cells that have run meanwhile."""
         self._show = show
+        self._pieces = Pieces(Redactor())
         self._labelled = False
         self._lock = threading.Lock()
         drainer.keep(self)
@@ -52,11 +54,17 @@ class _Nobodys:
             for name, text in self.pipes.read():
                 for sink in self.sinks:
                     sink.notes[MIXED] = None
-                # Not as this thread's cell: where it has none, the person's newest cell gets it.
-                contextvars.Context().run(self._show, name, text if self._labelled else LABEL + text)
-                self._labelled = True
+                self._bring(name, self._pieces.add(name, text))
             if self.pipes.over:
+                for name, text in self._pieces.rest():
+                    self._bring(name, text)
                 drainer.let_go(self)
+
+    def _bring(self, name: str, text: str) -> None:
+        if text:
+            # Not as this thread's cell: where it has none, the person's newest cell gets it.
+            contextvars.Context().run(self._show, name, text if self._labelled else LABEL + text)
+            self._labelled = True
 
     def close(self) -> None:
         """One cell is left, or none."""
@@ -69,6 +77,7 @@ class Descriptors:
 
     def __init__(self) -> None:
         self._show: Show | None = None
+        self._unshown = 0
         self._running: list[Sink] = []
         self._nobodys: _Nobodys | None = None
         self._found: dict[int, int] = {}
@@ -89,6 +98,15 @@ class Descriptors:
     def claim(self, show: Show) -> None:
         """From now on cells have them. `show` brings the person what cannot be told whose it is."""
         self._show = show
+
+    @contextmanager
+    def unshown(self) -> Iterator[None]:
+        """Meanwhile, and later of what cells begin meanwhile, the person is not shown what is nobody's."""
+        self._unshown += 1
+        try:
+            yield
+        finally:
+            self._unshown -= 1
 
     def lend(self, sink: Sink) -> None:
         """Until the sink is finished, its cell runs."""
@@ -133,6 +151,7 @@ class Descriptors:
         """Let them lead to whom they belong now."""
         if len(self._running) < 2 and self._nobodys is not None:
             self._nobodys.close()
+            self._nobodys.drain()
             self._nobodys = None
         try:
             if len(self._running) > 1:
@@ -160,7 +179,7 @@ class Descriptors:
     def _several(self) -> Pipes:
         if self._nobodys is None:
             assert self._show is not None
-            self._nobodys = _Nobodys(self._show)
+            self._nobodys = _Nobodys(_drop if self._unshown else self._show)
             self._nobodys.pipes.widen()
         self._nobodys.sinks = list(self._running)
         return self._nobodys.pipes
@@ -169,6 +188,10 @@ class Descriptors:
         """In a forked child: its own children have what it has, and what that is was said when it was started."""
         self._lock = threading.RLock()
         self._show, self._found, self._running, self._nobodys = None, {}, [], None
+
+
+def _drop(name: str, text: str) -> None:
+    """As a `Show`."""
 
 
 descriptors = Descriptors()

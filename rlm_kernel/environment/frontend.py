@@ -11,6 +11,9 @@ class Frontend(Protocol):
 
     def stream(self, name: str, text: str) -> None: ...
 
+    def end(self) -> None:
+        """Nothing more comes of this cell: what was held back of its streams is shown now."""
+
     def display(
         self, data: dict[str, Any], metadata: dict[str, Any], transient: dict[str, Any], update: bool
     ) -> None: ...
@@ -24,6 +27,9 @@ class Shown:
 
     def stream(self, name: str, text: str) -> None:
         self._show("stream", name, text)
+
+    def end(self) -> None:
+        self._show("end")
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any], transient: dict[str, Any], update: bool) -> None:
         self._show("display", data, metadata, transient, update)

@@ -15,13 +15,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from typing import Any
 
 from rlm_kernel.environment import children, process, sysnames
 from rlm_kernel.environment.descriptors import descriptors
 from rlm_kernel.environment.pipes import NAMES
-from rlm_kernel.environment.secrets import Redactor
+from rlm_kernel.environment.secrets import Pieces, Redactor
 from rlm_kernel.environment.shells import PUBLISHER, PersonsTrap, RoutedCompiler, RoutedEvents, RoutedMagics, page
 from rlm_kernel.environment.shells import RoutedShell as RoutedShell
 from rlm_kernel.environment.sink import SINK, Sink
@@ -110,17 +109,24 @@ class ShellFrontend:
 
     def __init__(self, shell: Any, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._pieces = Pieces(redactor)
         self._streams = dict(routed)
         self._publish = shell.display_pub.publish
         self._context = contextvars.copy_context()  # the person's, in which no sink is set
 
     def stream(self, name: str, text: str) -> None:
-        self._context.run(self._write, name, _sendable(self._redactor.text(text)))
+        self._write(name, self._pieces.add(name, text))
+
+    def end(self) -> None:
+        for name, text in self._pieces.rest():
+            self._write(name, text)
 
     def _write(self, name: str, text: str) -> None:
-        self._streams[name].write(text)
+        if text:
+            self._context.run(lambda: self._streams[name].write(_sendable(text)))
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any], transient: dict[str, Any], update: bool) -> None:
+        self.end()
         data = {kind: _sendable(value) if isinstance(value, str) else value for kind, value in data.items()}
         data = self._redactor.value(data)
         self._context.run(self._publish, data, metadata, transient=transient, update=update)
@@ -137,20 +143,6 @@ def plain(data: dict[str, Any]) -> dict[str, Any]:
 
     clean: dict[str, Any] = json_clean(encode_images(data))
     return clean
-
-
-@cache
-def _let_children_print() -> None:
-    """Nobody would read what a forked child adds to its copy of a cell's output: it prints to the process."""
-
-    def in_child() -> None:
-        if SINK.get() is not None:
-            SINK.set(None)
-            STDOUT.set(routed["stdout"])
-            STDERR.set(routed["stderr"])
-            sysnames.print_outside()
-
-    os.register_at_fork(after_in_child=in_child)
 
 
 def install(shell: Any) -> None:
@@ -170,7 +162,6 @@ def install(shell: Any) -> None:
         routed["stdin"] = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (for the life of the process)
     process.guard()
     children.guard()
-    _let_children_print()
     if SINK.get() is not None:
         return  # a run within a model's cell, which may have streams of its own
     for name, mixin in (("stdout", RoutedStdout), ("stderr", RoutedStderr)):
@@ -181,6 +172,10 @@ def install(shell: Any) -> None:
             stream = Wrapped(stream)
             adopt(stream, mixin)
         routed[name] = stream
-    if all(getattr(routed[name], "watch_fd_thread", None) is not None for name in NAMES.values()):
-        redactor = Redactor()
-        descriptors.claim(lambda name, text: routed[name].write(_sendable(redactor.text(text))))
+    if all(_writes_to_a_client(routed[name]) for name in NAMES.values()):
+        descriptors.claim(lambda name, text: routed[name].write(_sendable(text)))
+
+
+def _writes_to_a_client(stream: Any) -> bool:
+    """And to no descriptor of this process: a kernel's. Whether it also watches one (`watchfd`) is no matter here."""
+    return hasattr(stream, "pub_thread") and getattr(stream, "echo", None) is None

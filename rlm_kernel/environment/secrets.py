@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -57,6 +58,14 @@ class Redactor:
                 text = text.replace(value, f"[{name}]")
         return text
 
+    def settled(self, text: str) -> int:
+        """How much of a text is redacted alike whatever follows; what is left may be the beginning of a secret."""
+        self._look()
+        cut = min((_beginning(value, text) for value, _ in self._secrets), default=len(text))
+        while split := [at for value, _ in self._secrets if (at := _across(value, text, cut)) >= 0]:
+            cut = min(split)
+        return cut
+
     def named_in(self, text: str) -> list[str]:
         """The secrets that stand in a text, by their names; also as JSON writes them."""
         self._look()
@@ -84,3 +93,43 @@ class Redactor:
         if isinstance(value, list | tuple):
             return type(value)(self._value(item) for item in value)
         return value
+
+
+def _beginning(value: str, text: str) -> int:
+    """Where that begins which is the end of the text and the beginning, not the whole, of the value."""
+    at = text.find(value[0], max(0, len(text) - len(value) + 1))
+    while at >= 0 and not value.startswith(text[at:]):
+        at = text.find(value[0], at + 1)
+    return len(text) if at < 0 else at
+
+
+def _across(value: str, text: str, cut: int) -> int:
+    """Where the value begins that stands on both sides of the cut; -1 where it does not."""
+    return text.find(value, max(0, cut - len(value) + 1), cut + len(value) - 1) if cut < len(text) else -1
+
+
+class Pieces:
+    """
+    A text that comes piece by piece, redacted as the whole would be: what may be the beginning of a secret is held back
+    until more comes or `rest` is asked for. Thread-safe.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._held: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, text: str) -> str:
+        """What of the stream of that name can be shown now."""
+        with self._lock:
+            text = self._held.pop(name, "") + text
+            cut = self._redactor.settled(text)
+            if cut < len(text):
+                self._held[name] = text[cut:]
+            return self._redactor.text(text[:cut])
+
+    def rest(self) -> list[tuple[str, str]]:
+        """Name and text of what was held back, for nothing follows it."""
+        with self._lock:
+            held, self._held = self._held, {}
+            return [(name, self._redactor.text(text)) for name, text in held.items()]

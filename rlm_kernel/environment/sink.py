@@ -156,6 +156,7 @@ class Sink:
                 # An output of its own: before it is where something is missing.
                 self._outputs.append_apart({"output_type": "stream", "name": "stdout", "text": tail})
                 self._shown.stream("stdout", tail)
+            self._shown.end()
             self.finished = True
             if not self._inlets:
                 drainer.let_go(self)
@@ -186,6 +187,7 @@ class Sink:
                 self._forward()  # what was printed before it
             self._shown.stream(name, text)
         if self.finished and not self._inlets:
+            self._shown.end()
             drainer.let_go(self)
 
     def _forward(self) -> None:

@@ -79,11 +79,14 @@ class _Hook(_Switch):
 _SWITCHES: dict[str, type[_Switch]] = {"stdout": _Stdout, "stderr": _Stderr, "displayhook": _Hook}
 
 
-def print_outside() -> None:
-    """In this context, print as if no cell ran in it."""
-    for name, writer in _WRITERS.items():
+def give_to_forked(streams: dict[str, Any]) -> None:
+    """In a forked child, where locks may be held for ever: everybody prints to these, as if no cell ran."""
+    for name, stream in streams.items():
         if isinstance(switch := sys.__dict__.get(name), _Stream):
-            writer.set(switch)
+            switch.found = stream
+            _WRITERS[name].set(switch)
+        else:
+            sys.__dict__[name] = stream
 
 
 class _Name:

@@ -9,10 +9,9 @@ cell, so that a thread that the cell starts is the same caller. What a query doe
 from __future__ import annotations
 
 from rlm_kernel.namespace.asking import allm_query, llm_query, llm_query_batched
-from rlm_kernel.namespace.caller import CALLER, Caller, StateEnd, present, set_outside_caller
+from rlm_kernel.namespace.caller import CALLER, Caller, Checkpoints, StateEnd, present, set_outside_caller
 from rlm_kernel.namespace.ending import FINAL
 from rlm_kernel.namespace.lending import LENT, lend, mend
-from rlm_kernel.namespace.listing import Listing
 from rlm_kernel.namespace.names import NOBODYS
 
 __all__ = [
@@ -21,7 +20,7 @@ __all__ = [
     "LENT",
     "NOBODYS",
     "Caller",
-    "Listing",
+    "Checkpoints",
     "StateEnd",
     "allm_query",
     "lend",

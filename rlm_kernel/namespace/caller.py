@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypedDict, Unpack
 
 from rlm_kernel.errors import UsageError
@@ -43,6 +45,19 @@ class StateEnd(TypedDict):
     seconds: float
 
 
+@dataclass(slots=True)
+class Checkpoints:
+    """
+    What workflows have reached, while the cells that run them run again from a record: it begins without any, as far as
+    the record goes, so that they do what they did then.
+    """
+
+    written: dict[Path, bytes] = field(default_factory=dict)
+    """Since the cells run again, by absolute path."""
+    as_files: bool = True
+    """Whether they are written to their places besides. Of a replay they are not: it leaves what is there alone."""
+
+
 class Caller(Protocol):
     """The agent whose cell is running, as the lent names see it."""
 
@@ -52,6 +67,10 @@ class Caller(Protocol):
 
     @property
     def reading(self) -> Reading: ...
+
+    @property
+    def checkpoints(self) -> Checkpoints | None:
+        """None where those of workflows are files and nothing else."""
 
     def query(self, queries: Sequence[Query]) -> list[object]:
         """One result or `Failed` for each, in their order. Blocks; Stop gets through."""

@@ -8,9 +8,8 @@ from typing import Any
 from rlm_kernel.namespace.asking import allm_query, llm_query, llm_query_batched
 from rlm_kernel.namespace.caller import caller
 from rlm_kernel.namespace.ending import FINAL, FINAL_VAR
-from rlm_kernel.namespace.listing import Listing
 from rlm_kernel.namespace.results import LIST_CONTEXT, READ, WRITE
-from rlm_kernel.values import Remaining
+from rlm_kernel.values import PlainText, Remaining
 
 
 def budget() -> Remaining:
@@ -20,7 +19,7 @@ def budget() -> Remaining:
 
 def SHOW_VARS() -> str:
     """The variables that exist here: name, type, size, one line each."""
-    return Listing(caller().show_variables())
+    return PlainText(caller().show_variables())
 
 
 LENT: dict[str, Any] = {

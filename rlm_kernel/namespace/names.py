@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from rlm_kernel.errors import UsageError
 from rlm_kernel.namespace.caller import Caller
-from rlm_kernel.store import Store
+from rlm_kernel.store import Store, unwatched
 
 NOBODYS = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
 """Names of a namespace that are nobody's variables: FINAL("open") is a word. Lent names are not either."""
@@ -12,11 +13,26 @@ _NOTHING = object()
 
 
 def named(caller: Caller, name: str) -> tuple[object] | None:
-    """The object of that name, as a tuple of one: of a store in `context`, else a variable's; None if nothing is."""
+    """
+    The object of that name, as a tuple of one: a variable's, or of a store in `context`; None where nothing is called
+    so. Raises UsageError where they are two objects: either could be the older one.
+    """
+    found = variable(caller, name)
+    if (context := store_with(caller, name)) is None:
+        return found
+    with unwatched():
+        held = context[name]
+    if found is not None and found[0] is not held:
+        raise UsageError(
+            f"{name!r} is a variable here, and another object in the store: give the object, {name} or "
+            f"context[{name!r}], in place of its name"
+        )
+    return (held,)
+
+
+def store_with(caller: Caller, key: str) -> Store | None:
     context = caller.namespace.get("context")
-    if isinstance(context, Store) and name in context:
-        return (context[name],)
-    return variable(caller, name)
+    return context if isinstance(context, Store) and key in context else None
 
 
 def variable(caller: Caller, name: str) -> tuple[object] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from rlm_kernel import store
 from rlm_kernel.errors import UsageError
 from rlm_kernel.namespace.caller import Caller, caller
-from rlm_kernel.namespace.names import variable
+from rlm_kernel.namespace.names import named, store_with
 from rlm_kernel.store import Store
 
 Slice = tuple[int | None, int | None]
@@ -40,10 +40,10 @@ def READ(
     parts: Any = {"max_tokens": max_tokens, "lines": lines, "chars": chars, "rows": rows}
     asks = caller()
     if isinstance(what, str) and not literal:
-        context = asks.namespace.get("context")
-        if isinstance(context, Store) and what in context:
+        found = named(asks, what)
+        if (context := store_with(asks, what)) is not None:
             return context.read(what, **parts)
-        if (found := variable(asks, what)) is not None:
+        if found is not None:
             return store.read_text(what, found[0], **parts)
         _check_is_text(asks, what)
     return store.read_text(f"a {type(what).__name__}"[:_LABEL_CHARS], what, **parts)

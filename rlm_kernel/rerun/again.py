@@ -37,6 +37,7 @@ from rlm_kernel.trace.nodes import Agent as RecordedAgent
 from rlm_kernel.trace.nodes import Step
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.values import Final, Usage
+from rlm_kernel.window import ReadBudget
 
 
 class Replay:
@@ -50,8 +51,7 @@ class Replay:
             raise UsageError(f"{trace.path} holds no run: its beginning is not in the record")
         self.trace = trace
         self.root: RecordedAgent = trace.root
-        self.recorded = Recorded("replay", [trace], strict=strict, rerun=rerun)
-        self.recorded.changes.insert_for_root = False
+        self.recorded = Recorded("replay", [trace], strict=strict, rerun=rerun, by_hand=True)
         limits = replace(limits_of(trace), max_seconds=None)
         self._spent = spent_before(trace)
         self._read = read_before(trace, limits)
@@ -72,6 +72,7 @@ class Replay:
             recorded=self.recorded,
         )
         self._ledger = self.runner.agent.ledger = Told(self.runner.limits)
+        self._account = self.runner.agent.reading
         self.runner.agent.scope = Scope(self._ledger)
         self.runner.open(self.root.question, self.root.context)
 
@@ -115,7 +116,7 @@ class Replay:
         comes to something else; that is returned. What the person's own puts out is not in the record.
         """
         agent = self._begin(0)
-        self.recorded.changes.insert_for_root = True
+        self.recorded.run_root()
         try:
             await Steps(agent, MainHands(agent, None)).insert(None)
             if self.trace.persons_cell is not None:
@@ -157,7 +158,11 @@ class Replay:
         self._begun = number
         agent = self.runner.agent
         self._ledger.begin(self._spent.get(number, (0, Usage(cost_usd=0.0), 0)))
-        agent.reading.begin(*self._read.get(number, (0, 0)))
+        if number:
+            agent.reading = self._account
+            agent.reading.begin(*self._read.get(number, (0, 0)))
+        else:
+            agent.reading = ReadBudget(self.runner.limits.max_tokens_per_read)  # a person sees what they like
         if agent.scope.closed or agent.scope.why is not None:
             agent.scope = Scope(agent.ledger)
         return agent

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rlm_kernel import dialects, question
+from rlm_kernel.environment.descriptors import descriptors
 from rlm_kernel.environment.republish import publish, show
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.errors import UsageError
 from rlm_kernel.rerun import onward
 from rlm_kernel.rerun.again import Replay
 from rlm_kernel.rerun.named import RUN, find
-from rlm_kernel.rerun.needs import forget, prepare
+from rlm_kernel.rerun.needs import prepare
 from rlm_kernel.rerun.opened import opened
 from rlm_kernel.runner.recorded import Recorded
 from rlm_kernel.runner.recorded.frontier import Fork
@@ -91,9 +92,8 @@ async def replay(workspace: Workspace, line: str) -> None:
     if options.context:
         namespace["context"] = question.context_of(options.context, namespace)
     made = Replay(trace, workspace.shell, namespace, strict=options.strict, rerun=options.rerun == "yes")
-    for said in prepare(trace, namespace):
+    for said in prepare(trace, namespace, anew=True):
         made.recorded.differences.note(said)
-    forget(trace, namespace)
     workspace.replay = made
     workspace.last, workspace.last_run = made.runner, None
     made.places.taken = not options.all
@@ -129,8 +129,7 @@ def answered_from(workspace: Workspace, named: str, asked: str, schema: str | No
     if root.schema != schema:
         raise UsageError(f"--replay {named}: its answer had {'another' if root.schema else 'no'} form; see --schema")
     namespace = workspace.shell.user_ns
-    said = prepare(trace, namespace)
-    forget(trace, namespace)
+    said = prepare(trace, namespace, anew=True)
     _tell(said)
     return Recorded("replay", [trace], rerun=rerun)
 
@@ -199,7 +198,7 @@ async def run_step(workspace: Workspace, number: int, source: str) -> None:
     """A cell of the root, where the notebook has it."""
     replaying = workspace.replay
     assert replaying is not None
-    with workspace.running():
+    with workspace.running(), descriptors.unshown():  # the record has none of what is nobody's
         workspace.active = replaying.runner
         before = len(replaying.tree.log)
         try:

@@ -9,7 +9,8 @@ import importlib.util
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from rlm_kernel import preview
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.given import fingerprint
-from rlm_kernel.runner.findings import restored
+from rlm_kernel.rerun.stores import Meeting, meet, meet_none, written_by
+from rlm_kernel.runner.displayed import is_displayed, put_back
+from rlm_kernel.runner.findings import restored, restored_store
+from rlm_kernel.runner.stored import KeptStore
 from rlm_kernel.store import Store
 from rlm_kernel.trace.events import Given
 from rlm_kernel.trace.loading import Trace
@@ -31,46 +35,60 @@ _PUT = "_rlm_put_back"
 """The variable that holds, by name, what a record has put into a namespace, and the run that it is of."""
 
 
-def prepare(trace: Trace, namespace: dict[str, Any], *, over: bool = False) -> list[str]:
+def prepare(trace: Trace, namespace: dict[str, Any], *, over: bool = False, anew: bool = False) -> list[str]:
     """
     Puts the recorded values into the namespace and gives back what a person should know.
 
     A value of the person's own that is another than the recorded one is put away for that one with `over`, and a
     UsageError without; so are values that the record does not hold and packages that are not installed: it names all,
     and then nothing was put anywhere.
+
+    With `anew` the cells are to run in a namespace as they found it: what the root's recorded cells assign is put away,
+    into the variable `_rlm_before` as all that the record puts something in the place of.
     """
     said: list[str] = []
-    found = [] if trace.root is None else _to_put(trace.root, trace, namespace, over, said)
-    missing = [*(wrong for _, _, wrong in found if wrong is not None), *_no_context(trace, namespace)]
+    found = [] if trace.root is None else _to_put(trace.root, trace, namespace, over, anew, said)
+    missing = [*(one.wrong for one in found if one.wrong is not None), *_no_context(trace, namespace)]
     missing += [*_elsewhere(trace), *_packages(trace)]
     other = _other_python(trace)
     if missing:
         raise UsageError("this record cannot run again here: " + "; ".join([*missing, *other]))
-    for name, value, _ in found:
-        namespace[name] = value
-        namespace.setdefault(_PUT, {})[name] = (trace.run, value)
+    if anew and trace.root is not None:
+        _put_away(trace, namespace, found)
+    for one in found:
+        namespace[one.name] = value = one.put()
+        if one.ours:
+            namespace.setdefault(_PUT, {})[one.name] = (trace.run, value)
+        if is_displayed(one.name):
+            put_back(one.name, value, namespace)
     if trace.complaint is not None:
         said.append(f"the record is not whole: {trace.complaint}")
     run = trace.tree.run
     return said + other + [str(lost) for lost in ([] if run is None else run.origin.get("lost", []))]
 
 
-def forget(trace: Trace, namespace: dict[str, Any]) -> list[str]:
-    """
-    Puts away what the root's recorded cells assign, and what the record puts in its place: the cells are to run in a
-    namespace as they found it. What a person should know of that; the values are in the variable `_rlm_before`.
-    """
-    root = trace.root
-    if root is None:
-        return []
-    given = {found.name for found in root.given} | {"context"}
-    assigned = _assigned_in(trace) - given
-    before = {name: namespace[name] for name in sorted(assigned | given) if name in namespace}
-    for name in assigned:
-        namespace.pop(name, None)
-    namespace["_rlm_before"] = before
-    taken = sorted(set(before) & assigned)
+def made_anew(trace: Trace, namespace: dict[str, Any]) -> list[str]:
+    """What a person should know, before `prepare` does it, of variables that are put away."""
+    taken = sorted(_made_by(trace) & set(namespace))
     return [f"{', '.join(taken)}: made anew by the cells; the old values are in _rlm_before"] if taken else []
+
+
+def _put_away(trace: Trace, namespace: dict[str, Any], found: list[Found]) -> None:
+    made = _made_by(trace)
+    given = {"context"} if trace.root is None else {"context", *(found.name for found in trace.root.given)}
+    before = {name: namespace[name] for name in sorted(made | given) if name in namespace}
+    for name in made:
+        namespace.pop(name, None)
+    for one in found:
+        if one.name in before and one.before is not None:
+            before[one.name] = one.before
+    namespace["_rlm_before"] = before
+
+
+def _made_by(trace: Trace) -> set[str]:
+    """What the cells make themselves, and did not find."""
+    given = {"context"} if trace.root is None else {"context", *(found.name for found in trace.root.given)}
+    return _assigned_in(trace) - given
 
 
 def _assigned_in(trace: Trace) -> set[str]:
@@ -89,19 +107,39 @@ def _assigned(source: str) -> set[str]:
     return {str(each.argval) for each in dis.get_instructions(code) if each.opname in ("STORE_NAME", "STORE_GLOBAL")}
 
 
-Found = tuple[str, object, str | None]
-"""A variable, what is to be put into it, and what is wrong where nothing can be."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A variable that the record knows of, and is to be put there."""
+
+    name: str
+    put: Callable[[], object] = lambda: None
+    """What is to stand there."""
+    wrong: str | None = None
+    """Why nothing can be put there."""
+    ours: bool = True
+    """Whether nothing of a person's is in what will stand there."""
+    before: object = None
+    """What a person finds in `_rlm_before`, where that is not what stood there."""
 
 
-def _to_put(root: Agent, trace: Trace, namespace: dict[str, Any], over: bool, said: list[str]) -> list[Found]:
+def _to_put(
+    root: Agent, trace: Trace, namespace: dict[str, Any], over: bool, anew: bool, said: list[str]
+) -> list[Found]:
     folder = None if trace.path is None else trace.path.absolute().parent
     put = namespace.get(_PUT, {})
     assigned = _assigned_in(trace)
     found: list[Found] = []
     for given in root.given:
         here = namespace.get(given.name, _NOTHING)
+        if is_displayed(given.name) and (given.value is not None or here == ""):
+            here = _NOTHING  # what a shell has put there anyone may put away
         run, value = put.get(given.name, (_NOTHING, None))
         ours = run == trace.run and (here is value or given.name in assigned)
+        if (store := _store_of(given, folder)) is not None:
+            there = None if here is _NOTHING else here
+            met = meet(given.name, store, there, written_by(trace, given.name), over=over, ours=ours)
+            found.append(_met(given.name, met, anew, said))
+            continue
         if not _empty(here) and not ours:
             if given.form == "module" or (given.sha is not None and fingerprint(here) == given.sha):
                 continue
@@ -109,25 +147,43 @@ def _to_put(root: Agent, trace: Trace, namespace: dict[str, Any], over: bool, sa
                 said.append(f"whether `{given.name}` is what it was cannot be told: {_first_line(given.description)}")
                 continue
             if not over or given.value is None:
-                found.append((given.name, None, _another(given, here)))
+                found.append(Found(given.name, wrong=_another(given, here)))
                 continue
-            said.append(f"`{given.name}` is not what it was then: the recorded value was put back")
+            where = f', and what was here is `_rlm_before["{given.name}"]`' * anew
+            said.append(f"`{given.name}` is not what it was then: the recorded value was put back{where}")
         one = _recorded(given, folder)
-        if one[2] is None or _empty(here):
+        if one.wrong is None or _empty(here):
             found.append(one)
+    if root.context is None and all(given.name != "context" for given in root.given):
+        met_none = meet_none("context", namespace.get("context"), written_by(trace, "context"))
+        if met_none is not None:
+            found.append(_met("context", met_none, anew, said))
     return found
+
+
+def _met(name: str, met: Meeting, anew: bool, said: list[str]) -> Found:
+    said += [*met.said[:-1], met.said[-1] + met.before_told * anew] if met.said else []
+    return Found(name, met.put, met.wrong, met.ours, met.before)
+
+
+def _store_of(given: Given, folder: Path | None) -> KeptStore | None:
+    """None too where it cannot be read: whether what is there is the same, the fingerprint of all of it says."""
+    try:
+        return restored_store(given, folder)
+    except TraceError:
+        return None
 
 
 def _recorded(given: Given, folder: Path | None) -> Found:
     try:
-        if given.form == "module":
-            return given.name, importlib.import_module(given.value or ""), None
-        return given.name, restored(given, folder), None
+        value = importlib.import_module(given.value or "") if given.form == "module" else restored(given, folder)
+        return Found(given.name, lambda: value)
     except ImportError:
-        return given.name, None, f"the module {given.value} is not installed"
+        return Found(given.name, wrong=f"the module {given.value} is not installed")
     except TraceError as error:
         named = ", or name it with -c" if given.name == "context" else ""
-        return given.name, None, f"{error}: put {_first_line(given.description)} into `{given.name}` first{named}"
+        put = f"put {_first_line(given.description)} into `{given.name}` first{named}"
+        return Found(given.name, wrong=f"{error}: {put}")
 
 
 def _no_context(trace: Trace, namespace: dict[str, Any]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.lm import resolve
 from rlm_kernel.rerun.named import JOURNAL, LAST, find
-from rlm_kernel.rerun.needs import forget, prepare
+from rlm_kernel.rerun.needs import made_anew, prepare
 from rlm_kernel.runner.recorded import NO_RERUN, Recorded
 from rlm_kernel.runner.recorded.frontier import Fork
 from rlm_kernel.schema import Schema
@@ -127,8 +127,8 @@ async def _go_on(
     asked: list[str | None] = [*settings.models] or [settings.model]
     for name in asked:
         resolve(name, timeout_s=settings.timeout_s)  # what cannot be asked is said before anything is taken away
-    away = forget(trace, namespace)
-    said = prepare(trace, namespace, over=True)
+    away = made_anew(trace, namespace)
+    said = prepare(trace, namespace, over=True, anew=True)
     # Where a run is resumed, what it had assigned is its own.
     for note in [*(away if recorded.kind == "fork" else []), *said]:
         print(f"note: {note}", file=sys.stderr)
@@ -150,12 +150,14 @@ async def _go_on(
 
 
 def _models(trace: Trace) -> list[str]:
-    """A model for each depth, as that was; none where it was one for all."""
+    """A model for each depth that replied, as that was; none where it was one for all."""
     found: dict[int, str] = {}
     for agent in trace:
-        found.setdefault(agent.depth, agent.model)
+        if any(step.reply is not None for step in agent.steps):
+            found.setdefault(agent.depth, agent.model)
         for call in agent.all_calls:
-            found.setdefault(agent.depth + 1, call.model)
+            if call.reply is not None:
+                found.setdefault(agent.depth + 1, call.model)
     return [found[depth] for depth in sorted(found)] if len(set(found.values())) > 1 else []
 
 

@@ -18,7 +18,7 @@ from rlm_kernel import given
 from rlm_kernel.errors import UsageError
 from rlm_kernel.limits import Ledger, Limits
 from rlm_kernel.lm import LanguageModel, thread
-from rlm_kernel.namespace import LENT, StateEnd
+from rlm_kernel.namespace import LENT, Checkpoints, StateEnd
 from rlm_kernel.queries import OF_AGENT, Isolation, Query
 from rlm_kernel.runner import states
 from rlm_kernel.runner.briefing import list_variables
@@ -107,6 +107,11 @@ class Agent:
     def deepest(self) -> bool:
         return self.limits.max_depth is not None and self.depth >= self.limits.max_depth
 
+    @property
+    def checkpoints(self) -> Checkpoints | None:
+        recorded = self.runner.recorded
+        return None if recorded is None else recorded.checkpoints(self.id, self.step)
+
     def query(self, queries: Sequence[Query]) -> list[object]:
         if thread.shared().is_current():
             raise UsageError("llm_query cannot wait here, where model calls are made: ask in a cell or in a thread")
@@ -179,7 +184,7 @@ class Agent:
                     f"{self.limits.max_depth}), where it is a plain completion; put what the model must see into the "
                     "prompt, or allow another level"
                 )
-        model = self.runner.models.at(self.depth + 1, query.model)
+        model = self.runner.models.asked(self.depth + 1, query.model)
         return Completion(query.prompt, model, _schema(query), self._ledger_for(query))
 
     def _ledger_for(self, query: Query) -> Ledger:
@@ -187,15 +192,21 @@ class Agent:
         own: dict[str, Any] = {name: value for name, value in query.limits.items() if name not in OF_AGENT}
         return self.ledger.below(replace(Limits.none(), max_reply_tokens=self.limits.max_reply_tokens, **own))
 
+    def _limits_for(self, query: Query) -> Limits:
+        """What is counted for each agent by itself. Nobody lets another see more than they may see themselves."""
+        own: dict[str, Any] = {name: value for name, value in query.limits.items() if name in OF_AGENT}
+        seen = (own.pop("max_read_tokens", None), self.limits.max_read_tokens)
+        most = min((each for each in seen if each is not None), default=None)
+        return replace(self.runner.limits, max_read_tokens=most, **own)
+
     def _child(self, query: Query) -> Agent:
         if taken := {*LENT, "context"} & set(query.tools):
             name = taken.pop()
             raise UsageError(f"{name} is a lent name already: give tools={{'another_name': {name}}}")
-        model, schema = self.runner.models.at(self.depth + 1, query.model), _schema(query)
+        model, schema = self.runner.models.asked(self.depth + 1, query.model), _schema(query)
         context_sha = None if query.context is None else given.fingerprint(query.context, LOOKED_AT)
         id = self._next_child(query.prompt, context_sha)
-        own: dict[str, Any] = {name: value for name, value in query.limits.items() if name in OF_AGENT}
-        limits = replace(self.runner.limits, **own)
+        limits = self._limits_for(query)
         if self.runner.recorded is not None:
             limits = replace(limits, max_steps=self.runner.recorded.max_steps(id, limits.max_steps))
         child = Agent(

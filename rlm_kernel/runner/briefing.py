@@ -12,14 +12,21 @@ from rlm_kernel import preview
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.limits import Limits
-from rlm_kernel.namespace import LENT, NOBODYS, Listing
+from rlm_kernel.namespace import LENT, NOBODYS
+from rlm_kernel.preview.text import BYTES_PER_TOKEN
 from rlm_kernel.prompts import Briefing
 from rlm_kernel.queries import OF_AGENT, Query
 from rlm_kernel.schema import Schema
 from rlm_kernel.store import Store
+from rlm_kernel.values import PlainText
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
+
+DESCRIBED_CHARS = 4_000
+"""Of a context, for one who may see that much of it."""
+HEADING_CHARS = 200
+"""Type, size and names, which everybody is told."""
 
 HIDDEN = frozenset({*LENT, *NOBODYS, "context"})
 """What is not told among the variables."""
@@ -35,7 +42,7 @@ def brief(
     """Of the root."""
     context = namespace.get("context")
     nothing = context is None or (isinstance(context, Store) and not len(context))
-    described = None if nothing else redactor.text(preview.describe(context, show=repr_within))
+    described = None if nothing else redactor.text(_described(context, limits))
     variables = redactor.text(list_variables(namespace))
     return Briefing(
         redactor.text(question),
@@ -47,7 +54,7 @@ def brief(
 
 
 def brief_sub_agent(agent: Agent, query: Query, redactor: Redactor) -> Briefing:
-    described = None if query.context is None else preview.describe(query.context, show=repr_within)
+    described = None if query.context is None else _described(query.context, agent.limits)
     return Briefing(
         redactor.text(query.prompt),
         None if described is None else redactor.text(described),
@@ -58,6 +65,14 @@ def brief_sub_agent(agent: Agent, query: Query, redactor: Redactor) -> Briefing:
         schema=None if agent.schema is None else redactor.text(agent.schema.told),
         tools=redactor.text("\n\n".join(_tool(name, tool) for name, tool in query.tools.items())) or None,
     )
+
+
+def _described(context: object, limits: Limits) -> str:
+    """Of one who may see little, little: what it is told of its context is not counted, but no way around either."""
+    most = DESCRIBED_CHARS
+    if limits.max_read_tokens is not None:
+        most = min(most, max(HEADING_CHARS, BYTES_PER_TOKEN * limits.max_read_tokens))
+    return preview.describe(context, limit=most, show=repr_within)
 
 
 TOOL_CHARS = 1_000
@@ -81,7 +96,7 @@ def _bounded(parameter: inspect.Parameter) -> inspect.Parameter:
     """Its default may be an object of any size, and its repr anybody's code."""
     if parameter.default is inspect.Parameter.empty:
         return parameter
-    return parameter.replace(default=Listing(preview.render(parameter.default, DEFAULT_CHARS, show=repr_within)))
+    return parameter.replace(default=PlainText(preview.render(parameter.default, DEFAULT_CHARS, show=repr_within)))
 
 
 def list_variables(namespace: Mapping[str, object]) -> str:

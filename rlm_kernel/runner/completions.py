@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlm_kernel import prompts
-from rlm_kernel.errors import LimitExceeded, ModelError, RLMError, SchemaMismatch
+from rlm_kernel.errors import ModelError, RLMError, SchemaMismatch
 from rlm_kernel.limits import Ledger
 from rlm_kernel.lm import LanguageModel
 from rlm_kernel.queries import Failed
-from rlm_kernel.runner.endings import out_of_time
+from rlm_kernel.runner.endings import kind_of, out_of_time
 from rlm_kernel.schema import Schema
 from rlm_kernel.trace import events
 from rlm_kernel.values import Message, Request, messages_sha
@@ -76,7 +76,7 @@ class _Call:
             state=self._agent.state,
             call=self._ordinal,
             prompt=self._messages[-1].content,
-            model=self._asked.model.name,
+            model=self._agent.runner.sendable(self._asked.model.name),
             request_sha=messages_sha(self._messages),
         )
 
@@ -127,12 +127,6 @@ class _Call:
         return reply.text
 
     def failed(self, error: BaseException) -> Failed:
-        if isinstance(error, ModelError):
-            kind = error.kind
-        elif isinstance(error, LimitExceeded):
-            kind = "limit"
-        else:
-            kind = "usage" if isinstance(error, RLMError) else "interrupted"
         if not self.ended:
             self.ended = True
             self._agent.runner.recorder.record(
@@ -140,7 +134,7 @@ class _Call:
                     agent=self._agent.id,
                     step=self._step,
                     call=self._ordinal,
-                    kind=kind,
+                    kind=kind_of(error),
                     message=self._agent.runner.sendable(str(error)) or "stopped while waiting for the model",
                     attempts=error.attempts if isinstance(error, ModelError) else (),
                 )

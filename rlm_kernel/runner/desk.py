@@ -2,21 +2,23 @@
 What the cells of a worker process ask for, and what becomes of it on this side.
 
 Each is a message with a number, and its reply has the same: questions to models, an answer to accept, what is left of
-the limits, what was read.
+the limits, what was read. What cells do with stores is told without a number, and has no reply.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlm_kernel.environment.worker.caller import Held
-from rlm_kernel.environment.worker.link import Message, Packed, pack
+from rlm_kernel.environment.worker.link import HANDED, Message, Packed, pack
 from rlm_kernel.environment.worker.process import Worker
 from rlm_kernel.errors import RLMError, RunInterrupted, UsageError
 from rlm_kernel.queries import Failed
-from rlm_kernel.runner.reading import Watch
+from rlm_kernel.runner.reading import StoreId, Watch
+from rlm_kernel.store import store_id
 from rlm_kernel.values import CellResult, Final
 
 if TYPE_CHECKING:
@@ -74,16 +76,26 @@ class Desk:
             case "read so far":
                 used = agent.reading.used
                 self.worker.reply(number, lambda: pack((True, used)))
-            case "took":
-                watch = Watch(agent, message.step)
-                watch.took(0, message.open())
-                watch.close()
-            case "read":
-                watch = Watch(agent, message.step)
-                watch.read(*message.open())
-                watch.close()
+            case "wrote" | "took" | "deleted" | "read":
+                self._used(message)
             case "best":
                 self._keep_best(message)
+
+    def _used(self, message: Message) -> None:
+        agent = self._agent
+        store, *about = message.open()
+        of: StoreId = (agent.id, store) if store else 0
+        if store == HANDED:
+            of = store_id(agent.namespace["context"])
+        watch = Watch(agent, message.step)
+        hear: dict[str, Callable[..., None]] = {
+            "wrote": watch.has_written,
+            "took": watch.took,
+            "deleted": watch.deleted,
+            "read": watch.read,
+        }
+        hear[message.kind](of, *about)
+        watch.close()
 
     def _refuse(self, number: int, error: Exception) -> None:
         self.worker.reply(number, lambda: _failure(error))

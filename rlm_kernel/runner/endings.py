@@ -1,9 +1,9 @@
-"""How an agent ended, as an error and as the trace's word for it."""
+"""How an agent or a request ended, as an error and as the trace's word for it."""
 
 from __future__ import annotations
 
 from rlm_kernel.controller import Outcome
-from rlm_kernel.errors import LimitExceeded, NoAnswer, RLMError, RunInterrupted
+from rlm_kernel.errors import LimitExceeded, ModelError, NoAnswer, RLMError, RunInterrupted, UsageError
 from rlm_kernel.limits import Ledger, Limits
 from rlm_kernel.values import Ending
 
@@ -32,3 +32,17 @@ def ending_of(error: RLMError) -> Ending:
     if isinstance(error, LimitExceeded):
         return "limit"
     return "interrupted" if isinstance(error, RunInterrupted) else "error"
+
+
+def kind_of(error: BaseException) -> str:
+    """The word for why a request came to no reply. What is not ours has stopped it."""
+    match error:
+        case ModelError():
+            return error.kind
+        case LimitExceeded():
+            return "limit"
+        case UsageError():
+            return "usage"
+        case RLMError() if not isinstance(error, RunInterrupted):
+            return "error"
+    return "interrupted"

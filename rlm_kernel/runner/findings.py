@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import dis
+import functools
 import hashlib
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from rlm_kernel import given, preview
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import TraceError
+from rlm_kernel.runner import stored
 from rlm_kernel.runner.briefing import HIDDEN
+from rlm_kernel.runner.displayed import Displayed
 from rlm_kernel.store import Store
 from rlm_kernel.trace import file
 from rlm_kernel.trace.events import Given
@@ -36,6 +38,7 @@ class Findings:
         self._redactor = redactor
         self._keep = keep
         self._folder = folder
+        self._displayed = Displayed()
         self._persons = {name for name in namespace if name not in HIDDEN and not name.startswith("_")}
 
     def context(self) -> tuple[Given, ...]:
@@ -50,7 +53,9 @@ class Findings:
         names = names_in(source)
         read = self._with_functions(self._persons & read_first(source))
         self._persons -= names.loaded | names.assigned | read
-        return tuple(self._given(name, self._namespace[name]) for name in sorted(read) if name in self._namespace)
+        found = {name: self._namespace[name] for name in sorted(read) if name in self._namespace}
+        found |= self._displayed.before(source, self._namespace)
+        return tuple(self._given(name, value) for name, value in found.items())
 
     def before_own(self, source: str) -> tuple[Given, ...]:
         """The same of a person's own cell, which has been told nothing of a context: it is one more variable."""
@@ -78,22 +83,44 @@ class Findings:
         )
         if isinstance(value, types.ModuleType):
             return replace(told, form="module", value=value.__name__)
+        if type(value) is Store and (told_of := self._store(told, name, value, large)) is not None:
+            return told_of
         if self._keep == "none" and name == "context":
-            why = "the setting keep_context was 'none'"
-            return replace(told, sha=given.fingerprint(value), left_out=why)
+            return replace(told, sha=given.fingerprint(value), left_out=_KEEP_NONE)
         kept = given.keep(value)
         if kept is None and large:
-            kept = given.keep(value, 2**62)
-        if kept is not None and (secrets := self._redactor.named_in(_as_text(kept))):
+            kept = given.keep(value, given.ANY_SIZE)
+        if kept is not None and (secrets := self._redactor.named_in(given.as_text(kept))):
             # Of a secret there is no fingerprint either.
-            return replace(told, left_out=f"it holds a secret of the environment, {', '.join(secrets)}")
+            return replace(told, left_out=_of_secrets(secrets))
         told = replace(told, sha=given.fingerprint(value))
         if kept is None:
             return replace(told, left_out=_why_not(name, value))
+        return self._with(told, kept)
+
+    def _store(self, told: Given, name: str, value: Store, large: bool) -> Given | None:
+        """None where it has too many keys."""
+        most = given.ANY_SIZE if large else given.KEPT_BYTES
+        why: Callable[[object], str] = functools.partial(_why_not, name)
+        if self._keep == "none" and name == "context":
+            most, why = 0, lambda value: _KEEP_NONE
+        kept = stored.keep(value, most, self._redactor, why)
+        if kept is None:
+            return None
+        text = kept.text()
+        if secrets := self._redactor.named_in(text):  # in the name of a key
+            return replace(told, left_out=_of_secrets(secrets))
+        lost = [key for key, each in kept.keys.items() if each.left_out is not None]
+        if not any(each.sha is None for each in kept.keys.values()):
+            told = replace(told, sha=given.fingerprint(value))
+        found = self._with(replace(told, left_out=stored.told_of(kept, lost)), given.Kept(stored.FORM, text))
+        return self._store(told, name, value, large=False) if large and found.value is None else found
+
+    def _with(self, told: Given, kept: given.Kept) -> Given:
         if len(kept.text) <= 2 * given.KEPT_BYTES:
             return replace(told, form=kept.form, value=kept.text)
         beside = self._beside(kept)
-        lost = "it is large, and could not be written beside the trace" if beside is None else None
+        lost = "it is large, and could not be written beside the trace" if beside is None else told.left_out
         return replace(told, form="file", value=beside, left_out=lost)
 
     def _beside(self, kept: given.Kept) -> str | None:
@@ -114,11 +141,7 @@ def _globals_of(code: types.CodeType) -> set[str]:
     return read.union(*inner)
 
 
-def _as_text(kept: given.Kept) -> str:
-    """As secrets stand in it."""
-    if kept.form != "bytes":
-        return kept.text
-    return base64.b64decode(kept.text).decode("utf-8", "replace")
+_KEEP_NONE = "the setting keep_context was 'none'"
 
 
 def _why_not(name: str, value: object) -> str:
@@ -128,18 +151,39 @@ def _why_not(name: str, value: object) -> str:
     return f"{most}, and the setting keep_context was not 'all'" if name == "context" else most
 
 
+def _of_secrets(names: list[str]) -> str:
+    return f"it holds a secret of the environment, {', '.join(names)}"
+
+
 def restored(found: Given, folder: Path | None) -> Any:
     """
     The value of a `Given`. `folder` is that of the trace.
 
     Raises TraceError where the record does not hold it, or the file beside it is gone or another.
     """
+    form, text = _held(found, folder)
+    if form == stored.FORM:
+        kept = stored.of_text(text)
+        return kept.made({key: each.made() for key, each in kept.keys.items()})
+    return given.restore(form, text)
+
+
+def restored_store(found: Given, folder: Path | None) -> stored.KeptStore | None:
+    """None where it was no store. Raises TraceError as `restored` does."""
+    form, text = _held(found, folder)
+    if form == stored.FORM:
+        return stored.of_text(text)
+    return stored.of_older(text) if form == "store" else None
+
+
+def _held(found: Given, folder: Path | None) -> tuple[str, str]:
+    """Form and text."""
     if found.form is None or found.value is None:
         why = "only its description" if found.left_out is None else found.left_out
         raise TraceError(f"{found.name} is not in the record ({why})")
     if found.form != "file":
-        return given.restore(found.form, found.value)
+        return found.form, found.value
     if folder is None:
         raise TraceError(f"{found.name} lies in a file beside the trace, and this trace is in no file")
     data = file.read_beside(folder, found.value)
-    return given.restore(found.value.rpartition(".")[2], data.decode("utf-8", "surrogatepass"))
+    return found.value.rpartition(".")[2], data.decode("utf-8", "surrogatepass")

@@ -34,6 +34,7 @@ from rlm_kernel.runner.endings import ending_of, failure_of
 from rlm_kernel.runner.findings import Findings
 from rlm_kernel.runner.hands import MainHands
 from rlm_kernel.runner.models import Models
+from rlm_kernel.runner.reading import Stores
 from rlm_kernel.runner.recorded import HELD_A_KEY, Recorded
 from rlm_kernel.runner.recorder import Recorder
 from rlm_kernel.runner.rooms import Rooms
@@ -91,8 +92,7 @@ class Runner:
         self.agent = Agent(self, "0", namespace, model=model, limits=limits, ledger=Ledger(limits), schema=schema)
         self.agents: dict[str, Agent] = {"0": self.agent}
         """By id, with their namespaces, also when they are over."""
-        self.sized: set[str] = set()
-        """Keys of stores whose size the record knows."""
+        self.stores = Stores()
         self.findings = Findings("0", namespace, self.redactor, keep_context, folder)
         self.recorder.record(
             events.RunStarted(
@@ -174,6 +174,7 @@ class Runner:
 
     def open(self, question: str, context: str | None = None, schema: str | None = None) -> None:
         """Writes down that the agent begins."""
+        self.stores.number_of(self.agent.namespace.get("context"))  # so that it is the first
         started = events.AgentStarted(
             agent=self.agent.id,
             depth=0,

@@ -7,6 +7,7 @@ An intent is on disk before it is carried out, and a result before anything is d
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from rlm_kernel.controller import Ask, Came, Observed, Outcome, Read, RunCell, c
 from rlm_kernel.environment.execute import CellInterrupted
 from rlm_kernel.errors import ModelError, RLMError, SchemaMismatch
 from rlm_kernel.prompts import Briefing
-from rlm_kernel.runner.endings import ending_of
+from rlm_kernel.runner.endings import kind_of
 from rlm_kernel.runner.hands import Hands
 from rlm_kernel.trace import events
 from rlm_kernel.values import CellError, CellResult, Message, Reply, Request, messages_sha
@@ -83,7 +84,7 @@ class Steps:
             self._recorder.record(events.AskFailed(agent=agent.id, step=wanted.step, kind="interrupted", message=why))
             raise
         except RLMError as error:
-            kind, attempts = (error.kind, error.attempts) if isinstance(error, ModelError) else (ending_of(error), ())
+            kind, attempts = kind_of(error), error.attempts if isinstance(error, ModelError) else ()
             why = runner.sendable(str(error))
             self._recorder.record(
                 events.AskFailed(agent=agent.id, step=wanted.step, kind=kind, message=why, attempts=attempts)
@@ -121,7 +122,8 @@ class Steps:
         except asyncio.CancelledError:
             error = CellError("KeyboardInterrupt", "", "KeyboardInterrupt: stopped before it began")
             result, stopped = CellResult((), 0.0, error), True
-        remaining = agent.at(wanted.step).remaining()
+        left, unseen = agent.reading.settle()
+        remaining = replace(agent.at(wanted.step).remaining(), read_tokens=left)
         self._recorder.record(
             events.CellFinished(
                 agent=agent.id,
@@ -142,4 +144,4 @@ class Steps:
             await self.insert(wanted.step)
             if agent.caller is not None:
                 await recorded.cell_ended(agent.id, wanted.step)
-        return Observed(result, remaining, agent.reading.unseen)
+        return Observed(result, remaining, unseen)

@@ -120,7 +120,7 @@ class SubAgent:
             caller=agent.caller.id if agent.caller is not None else None,
             question=briefing.question,
             context=briefing.context,
-            model=agent.model.name,
+            model=agent.runner.sendable(agent.model.name),
             step=self._step,
             state=None if agent.caller is None else agent.caller.state,
             schema=briefing.schema,
@@ -128,6 +128,7 @@ class SubAgent:
             isolation=agent.isolation,
             context_sha=agent.context_sha,
             context_name=agent.context_name,
+            context_store=agent.runner.stores.number_of(self._query.context),
             context_tokens=None if self._query.context is None else preview.tokens_of(self._query.context),
         )
         agent.runner.recorder.record(started)

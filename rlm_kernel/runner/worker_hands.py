@@ -18,7 +18,6 @@ from rlm_kernel.environment.within import repr_within
 from rlm_kernel.environment.worker.link import Packed, Setup, pack
 from rlm_kernel.environment.worker.process import Worker
 from rlm_kernel.errors import UsageError, WorkerEnded
-from rlm_kernel.limits import Limits
 from rlm_kernel.queries import Query
 from rlm_kernel.runner.briefing import HIDDEN
 from rlm_kernel.runner.cell import label
@@ -63,7 +62,7 @@ class ProcessHands(ThreadHands):
             self._desk = desk
             self._worker = desk.worker = Worker(
                 f"rlm {self._agent.id}",
-                partial(_setup, self._query, self._agent.limits),
+                partial(_setup, self._agent, self._query),
                 desk.serve,
                 self._agent.runner.context,
                 self._max_memory_mb,
@@ -126,20 +125,22 @@ def _unfinished(name: str, message: str) -> CellResult:
     return CellResult((output,), 0.0, CellError(name, message, told))
 
 
-def _setup(query: Query, limits: Limits) -> Packed:
+def _setup(agent: Agent, query: Query) -> Packed:
     variables = {"context": query.context, **query.tools}
-    render = partial(preview.render, show=repr_within)
-    list_variables = partial(preview.variables, skip=HIDDEN, show=repr_within)
     try:
         return pack(
             Setup(
-                variables,
-                render,
-                list_variables,
-                read_for_caller,
-                look,
-                limits.max_tokens_per_read,
-                limits.max_read_tokens,
+                agent=agent.id,
+                variables=variables,
+                render=partial(preview.render, show=repr_within),
+                one_line=partial(preview.one_line, show=repr_within),
+                tokens_of=preview.tokens_of,
+                list_variables=partial(preview.variables, skip=HIDDEN, show=repr_within),
+                reader=read_for_caller,
+                look=look,
+                max_tokens_per_read=agent.limits.max_tokens_per_read,
+                max_read_tokens=agent.limits.max_read_tokens,
+                replays=agent.checkpoints is not None,
             )
         )
     except Exception as error:  # of its classes, which may raise anything

@@ -18,7 +18,7 @@ from rlm_kernel.store.hooks import (
     set_reader,
     unwatched,
 )
-from rlm_kernel.store.mapping import Store, store_id
+from rlm_kernel.store.mapping import Store, refusal, store_id
 from rlm_kernel.store.tables import Available, History, Listing, Write
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Witness",
     "Write",
     "read_text",
+    "refusal",
     "set_glance",
     "set_reader",
     "store_id",

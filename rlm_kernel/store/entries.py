@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from rlm_kernel.store.sizes import Size
@@ -47,8 +47,16 @@ class Entries:
         if len(kept) > 2 * KEPT_WRITES:
             del kept[:-KEPT_WRITES]
 
-    def put_back(self, key: str, entries: list[Entry]) -> None:
-        self._of[key] = list(entries)
+    def put_back(self, key: str, entries: Sequence[Entry]) -> None:
+        """Then they are all that is remembered of that name."""
+        if entries:
+            self._of[key] = list(entries)
+        else:
+            self._of.pop(key, None)
+
+    def names(self) -> list[str]:
+        """Deleted ones too."""
+        return list(self._of)
 
     def deleted(self, keys: Iterable[str], who: str, step: int | None, held: Collection[str]) -> None:
         """`held` are the names that are left."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from rlm_kernel.errors import UsageError
 from rlm_kernel.store.entries import Entries, Entry
 from rlm_kernel.store.hooks import WITNESS, tell
 from rlm_kernel.store.naming import missing, short, type_name
-from rlm_kernel.store.sizes import SIZED, shape
+from rlm_kernel.store.sizes import SIZED, Size, shape
+from rlm_kernel.values import plain
 
 NOT_GIVEN: Any = object()
 
@@ -98,9 +99,46 @@ class Held:
             held = self.snapshot()
             return held, [self._entries.last(key) for key in held]
 
+    def all(self) -> tuple[dict[str, object], dict[str, list[Entry]], list[str]]:
+        """The values; the entries of every key, deleted ones too; and the keys that are not let through."""
+        with self._lock:
+            entries = {key: self._entries.of(key) for key in self._entries.names() if self._lets(key)}
+            return self.snapshot(), entries, [key for key in self._values if not self._lets(key)]
+
+    def put_back(self, values: Mapping[str, object], entries: Mapping[str, list[Entry]], away: Collection[str]) -> None:
+        """As `store.state.put_back` says. Whoever may not write here may do this."""
+        let_go: list[object] = []  # at the end of this function: the end of a value must not happen under our lock
+        with self._lock:
+            let_go += [self._values.pop(key, None) for key in (*values, *away)]
+            after = dict(self._values)
+            for key in after:
+                del self._values[key]
+            self._values.update(values)
+            self._values.update(after)
+            for key in (*away, *entries):
+                self._entries.put_back(key, entries.get(key, ()))
+            for key, value in values.items():
+                known = self._entries.of(key)
+                if not known or known[-1].type is None:
+                    self._entries.wrote(key, "person", None, type_name(type(value)), _size(value), None)
+            for key in (*values, *entries):
+                self._let_through(key)
+
     def entries(self, key: str) -> list[Entry]:
         with self._lock:
             return self._entries.of(key) if self._lets(key) else []
+
+    def refusal(self, keys: Iterable[str]) -> str | None:
+        """Why `put` would not take all of these; None where it would."""
+        with self._lock:
+            hidden = [short(key) for key in keys if key in self._values and not self._lets(key)]
+        if self.read_only:
+            return "this view of the store is read-only"
+        if not hidden:
+            return None
+        return (
+            f"{', '.join(hidden[:10])} {'is' if len(hidden) == 1 else 'are'} in the store, but not in this view of it"
+        )
 
     # What the witness is told of
 
@@ -136,11 +174,10 @@ class Held:
             raise TypeError(f"keys of the store are strings, not {type_name(type(key))}")
         if self.read_only:
             raise UsageError(f"this view of the store is read-only: {short(key)} was not written")
+        value = plain(value)
         witness = WITNESS.get()
         who, step = ("person", None) if witness is None else (witness.who, witness.step)
-        kind = type(value)
-        size = len(value) if kind in SIZED else shape(value)  # type: ignore[arg-type]
-        name = type_name(kind)
+        name, size = type_name(type(value)), _size(value)
         with self._lock:
             if self._keys is not None and key not in self._keys:
                 self._admit(key)
@@ -176,7 +213,14 @@ class Held:
         """A new key through a view. It must be new: what a view does not show it must not overwrite."""
         if key in self._values:
             raise UsageError(f"{short(key)} is in the store, but not in this view of it: take another name")
+        self._let_through(key)
+
+    def _let_through(self, key: str) -> None:
         view: Held | None = self
         while view is not None and view._keys is not None:
             view._keys.add(key)
             view = view.above
+
+
+def _size(value: Any) -> Size:
+    return len(value) if type(value) in SIZED else shape(value)

@@ -34,8 +34,11 @@ class Witness(Protocol):
 
     def deleted(self, store: int, keys: tuple[str, ...]) -> None: ...
 
-    def read(self, key: str, tokens: int, size: int) -> None:
-        """Text of a result, or of a variable: so many tokens of about `size`."""
+    def read(self, store: int, key: str, tokens: int, size: int | None) -> None:
+        """
+        Text of a result: so many tokens of about `size`, None where only a part was looked at. `store` is 0 for a
+        variable, and for an object in none.
+        """
 
     def write_down(self) -> None:
         """Something else is about to be recorded, that may follow from what was told so far."""
@@ -63,6 +66,7 @@ class Reader(Protocol):
         key: str,
         value: object,
         *,
+        store: int,
         max_tokens: int | None,
         lines: tuple[int | None, int | None] | None,
         chars: tuple[int | None, int | None] | None,
@@ -93,15 +97,20 @@ def read_text(
     key: str,
     value: object,
     *,
+    store: int = 0,
     max_tokens: int | None = None,
     lines: tuple[int | None, int | None] | None = None,
     chars: tuple[int | None, int | None] | None = None,
     rows: tuple[int | None, int | None] | None = None,
 ) -> str:
-    """`value` under that name in messages and in the record. Raises as `Reader` does."""
+    """
+    `value` under that name in messages and in the record. Raises as `Reader` does.
+
+    `store` is its number where the name is a key of one; 0 is for a variable, and for an object in none.
+    """
     if reader is None:
         raise UsageError("read needs the rlm kernel: choose it for the notebook, or run %load_ext rlm_kernel")
-    return reader(key, value, max_tokens=max_tokens, lines=lines, chars=chars, rows=rows)
+    return reader(key, value, store=store, max_tokens=max_tokens, lines=lines, chars=chars, rows=rows)
 
 
 def set_glance(glance: Callable[[object], Glance] | None) -> None:

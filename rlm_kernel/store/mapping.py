@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import keyword
-from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import Any
 
 from rlm_kernel.store.entries import history
@@ -31,8 +31,10 @@ class Store(MutableMapping[str, object]):
 
     _held: Held
 
-    def __init__(self) -> None:
+    def __init__(self, results: Mapping[str, object] | None = None) -> None:
         _hold(self, Held())
+        if results is not None:
+            self.update(results)
 
     def only(self, *keys: str, read_only: bool = False) -> Store:
         """
@@ -42,7 +44,7 @@ class Store(MutableMapping[str, object]):
         in the store but not in the view cannot be seen, overwritten or deleted through it. A view of a view has no
         more than that view, and is read-only where that is. Raises KeyError for a key that is not there.
         """
-        return _made_of(self._held.only(keys, read_only))
+        return of_held(self._held.only(keys, read_only))
 
     def store(self, key: str, value: object, note: str | None = None) -> None:
         """`store[key] = value`, with a word for the others on what it is. The next write of the key drops the note."""
@@ -64,7 +66,8 @@ class Store(MutableMapping[str, object]):
         value = self._held.find(key)
         if value is NOT_GIVEN:
             raise self._held.missing(key)
-        return read_text(key, value, max_tokens=max_tokens, lines=lines, chars=chars, rows=rows)
+        parts: Any = {"max_tokens": max_tokens, "lines": lines, "chars": chars, "rows": rows}
+        return read_text(key, value, store=self._held.number, **parts)
 
     def list_available(self) -> Listing:
         """A row for each key: type, size, tokens, who wrote it last, note, one line of preview."""
@@ -167,7 +170,7 @@ class Store(MutableMapping[str, object]):
 
     def __reduce__(self) -> tuple[Callable[[Held], Store], tuple[Held]]:
         """For copies and pickles, which have values and history of their own."""
-        return _made_of, (self._held,)
+        return of_held, (self._held,)
 
     def _ipython_key_completions_(self) -> list[str]:
         """What IPython offers behind `context["`."""
@@ -192,7 +195,16 @@ def store_id(store: Store) -> int:
     return store._held.number
 
 
-def _made_of(held: Held) -> Store:
+def refusal(store: Store, keys: Iterable[str]) -> str | None:
+    """Why not all of these could be written there now, as a clause; None where they could."""
+    return store._held.refusal(keys)
+
+
+def held_by(store: Store) -> Held:
+    return store._held
+
+
+def of_held(held: Held) -> Store:
     return _hold(object.__new__(Store), held)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from rlm_kernel.trace.nodes import Step
@@ -113,3 +114,18 @@ def _content(mime: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         value = "".join(map(str, value))
     return readable(value) if isinstance(value, str) else json.dumps(readable(value))
+
+
+def joined_lines(output: Mapping[str, Any]) -> Output:
+    """A copy with texts in one piece: a notebook on disk may hold them as lists of lines."""
+    found = dict(output)
+    if "text" in found:
+        found["text"] = in_one(found["text"])
+    if isinstance(found.get("data"), dict):
+        found["data"] = {mime: value if is_json(mime) else in_one(value) for mime, value in found["data"].items()}
+    return found
+
+
+def in_one(value: Any) -> Any:
+    """A text that nbformat may hold as a list of lines."""
+    return "".join(map(str, value)) if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
 from collections import Counter
@@ -10,14 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rlm_kernel.trace.cells import readable
+from rlm_kernel.trace.cells import joined_lines, readable
 from rlm_kernel.trace.safe import clip, plain
-from rlm_kernel.trace.unpacking import joined_lines
 from rlm_kernel.values import CellError, Output
 
 SHOWN_CHARS = 400
 """Of each side of a difference."""
 
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_RATE = re.compile(r"\[(?:\d++:)++\d\d(?:<[\d:?]++)?+, ++[\d.?]++[^\s\],/]*+/[^\s\],]*+")
+"""Of a bar of tqdm: the time that passed, what is left of it, and the rate."""
 _COUNTED = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b|(?<=\bThread-)\d+|(?<=<rlm )([^<>\n]*) #\d+(?=>)")
 """Addresses of objects, and what a process counts: its threads, and its cells as tracebacks name them."""
 
@@ -37,7 +40,7 @@ class Difference:
 def canonical(outputs: Iterable[Output]) -> list[tuple[str, Any]]:
     """
     Outputs without what differs though nothing changed: how writes were cut, counts, metadata, frames of tracebacks,
-    addresses of objects, the bytes of pictures.
+    addresses of objects, the bytes of pictures, names of widgets, times and rates of progress bars.
     """
     found: list[tuple[str, Any]] = []
     for output in outputs:
@@ -54,19 +57,46 @@ def canonical(outputs: Iterable[Output]) -> list[tuple[str, Any]]:
         else:
             data = output.get("data")
             data = data if isinstance(data, dict) else {}
-            bundle = {mime: "a picture" if mime.startswith("image/") else value for mime, value in data.items()}
-            found.append((kind, bundle))
+            found.append((kind, {mime: _seen(mime, value) for mime, value in data.items()}))
     return [(kind, settled) for kind, value in found if (settled := _settled(value)) != ""]
+
+
+def fingerprint(output: Output) -> str:
+    """8 hex digits over what `canonical` keeps of one output."""
+    kept = json.dumps(canonical([output]), sort_keys=True, default=repr)
+    return hashlib.sha256(kept.encode("ascii")).hexdigest()[:8]
+
+
+def _seen(mime: str, value: Any) -> Any:
+    return "a picture" if mime.startswith("image/") else "a widget" if mime == _WIDGET else value
 
 
 def _settled(value: Any) -> Any:
     if isinstance(value, str):
-        return _COUNTED.sub(lambda found: found[1] or "…", plain(value))
+        text = plain(value)
+        return _COUNTED.sub(lambda found: found[1] or "…", _last_of_bars(text) if _RATE.search(text) else text)
     if isinstance(value, tuple):
         return tuple(map(_settled, value))
     if isinstance(value, dict):
         return {key: _settled(item) for key, item in value.items()}
     return value
+
+
+def _last_of_bars(text: str) -> str:
+    """How often a bar is drawn anew depends on the time: of those in a row the last is kept, without its rate."""
+    lines: list[str] = []
+    in_a_row: int | None = None  # where the bars begin that only blank lines follow so far
+    for line in text.split("\n"):
+        bar = _RATE.sub("[…", line).rstrip()
+        is_bar = bar != line.rstrip()
+        if is_bar:
+            if in_a_row is not None:
+                del lines[in_a_row:]
+            in_a_row = len(lines)
+        elif line.strip():
+            in_a_row = None
+        lines.append(bar if is_bar else line)
+    return "\n".join(lines)
 
 
 def difference(

@@ -58,6 +58,8 @@ class AgentStarted:
     """`given.fingerprint` of its context; None where there is none, or it is no plain data."""
     context_name: str | None = None
     """The variable of its caller, or the key of a store there, that held this very object; None where none did."""
+    context_store: int | None = None
+    """Where its context is a store, which one, as in `Used`; None for the root, and in older records."""
     context_tokens: int | None = None
     """About how many tokens the context would take in a prompt, see `preview.tokens_of`; None where that is unknown."""
     state: int | None = None
@@ -76,8 +78,8 @@ class Given:
     """`given.fingerprint` of the value; None where it is no plain data."""
     form: str | None = None
     """
-    How `value` holds it: `json`, `text`, `bytes` (base64) or `store`; `module` where it is the name of a module, `file`
-    where it is the name of a file beside the trace. None where the value is not kept.
+    How `value` holds it: `json`, `text`, `bytes` (base64) or `results` (a store; `store` in older records); `module`
+    where it is the name of a module, `file` where it is that of a file beside the trace. None where nothing is kept.
     """
     value: str | None = None
     left_out: str | None = None
@@ -186,14 +188,14 @@ class CallFailed:
     step: int | None
     call: int
     kind: str
-    """A ModelError's kind, `limit` or `interrupted`."""
+    """A ModelError's kind, `limit`, `usage` (a UsageError), `error` (any other) or `interrupted`."""
     message: str
     attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """A named result of a store was written, taken by reference, or read into a model's window."""
+    """A named result of a store was written, taken by reference, or read into a model's window; or a variable read."""
 
     type: ClassVar[str] = "used"
     agent: str
@@ -202,6 +204,12 @@ class Used:
     how: str
     """`write`, `delete`, `take` or `read`."""
     key: str
+    """Of the store; in none, the name of the variable, or what the object is: `a list`."""
+    store: int = 1
+    """
+    Which of the run's stores, counted from 1 as they are first seen, the root's `context` before all; 0 where it was a
+    variable, or an object in no store. Older records do not tell them apart: there it is 1.
+    """
     tokens: int = 0
     """That came into a window: those of the text that was read; 0 for a reference."""
     size: int | None = None

@@ -64,7 +64,7 @@ def put(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 BESIDE = "contexts"
 """The folder beside the traces for contexts that are too large for them, each named by its SHA-256 and its form."""
-_NAME = re.compile(r"([0-9a-f]{64})\.(text|bytes|json|store)")
+_NAME = re.compile(r"([0-9a-f]{64})\.(text|bytes|json|store|results)")
 
 
 def put_beside(folder: Path, name: str, data: bytes) -> None:

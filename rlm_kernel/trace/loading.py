@@ -12,13 +12,16 @@ from typing import Any
 
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.trace import linked, reading, words
+from rlm_kernel.trace.changed import Changed, Inserted
 from rlm_kernel.trace.events import SCHEMA, AgentStarted
+from rlm_kernel.trace.known import Key
 from rlm_kernel.trace.nodes import Agent, Spent, Totals
 from rlm_kernel.trace.notebook import render
+from rlm_kernel.trace.regained import regain
 from rlm_kernel.trace.rows import COLUMNS, rows
 from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree, fold
-from rlm_kernel.trace.unpacking import Inserted, Key, Unpacked, unpack
+from rlm_kernel.trace.unpacking import Unpacked, unpack
 
 MAX_NOTEBOOK_BYTES = linked.MAX_BYTES
 """A notebook is one JSON value, which takes many times its size to read. A journal may have any size."""
@@ -43,6 +46,14 @@ class Trace:
     """Cells that a person put between those of the record."""
     content: str | None = None
     """The 12 digits by which a trace notebook names itself; None for a journal."""
+    removed: tuple[Key, ...] = ()
+    """Steps whose cells are not in the notebook."""
+    moved: tuple[Key, ...] = ()
+    """Steps whose cells do not stand where they were among those of their agent."""
+    lost: Mapping[Key, int] = field(default_factory=dict)
+    """How many outputs of a step are in its cell no longer: what is recorded of them is not all."""
+    notes: tuple[str, ...] = ()
+    """What was done to the notebook that does not count, a sentence each."""
 
     @property
     def run(self) -> str | None:
@@ -157,14 +168,27 @@ def _of_notebook(path: Path, size: int) -> Trace:
             "upgrade rlm_kernel to read it"
         )
     found = unpack(notebook)
+    if found.lost:
+        regain(found, path)
     tree = Tree()
     for at, event in found.events:
         tree.add(event, at)
     content = rlm.get("content")
-    named = content if isinstance(content, str) else None
-    linked.look(path, tree, named, found)
-    complaint = _complaint(found) or _oddity(tree)
-    return Trace(tree, path, complaint, found.edited, tuple(found.inserted), named)
+    content = content if isinstance(content, str) else None
+    changed = Changed()
+    unknown = linked.look(path, notebook, tree, content, changed)
+    return Trace(
+        tree,
+        path,
+        found.complaint or unknown or _lost(found) or _oddity(tree),
+        changed.edited,
+        tuple(changed.inserted),
+        content,
+        tuple(changed.removed),
+        tuple(changed.moved),
+        found.lost,
+        tuple(changed.notes),
+    )
 
 
 def _beside(path: Path, name: str) -> bool:
@@ -194,9 +218,7 @@ def _oddity(tree: Tree) -> str | None:
     return None
 
 
-def _complaint(found: Unpacked) -> str | None:
-    if found.complaint is not None:
-        return found.complaint
-    if found.lost_outputs:
-        return f"{found.lost_outputs} recorded outputs are in its cells no longer: it was run again, or edited"
-    return None
+def _lost(found: Unpacked) -> str | None:
+    if not found.lost:
+        return None
+    return f"{sum(found.lost.values())} recorded outputs are in its cells no longer: it was run again, or edited"

@@ -100,6 +100,8 @@ class Agent:
     context_sha: str | None = None
     context_name: str | None = None
     """What its caller called its context."""
+    context_store: int | None = None
+    """Which store that is; None where it is none, for a root, and in older records."""
     context_tokens: int | None = None
     used: list[Used] = field(default_factory=list)
     """What a person's own cells did with named results."""

@@ -4,10 +4,11 @@ The whole record of a run as JSON data for `metadata.rlm` of its notebook: every
 Events are written as `codec` writes them, with a shorter measure of what is long. What the notebook or the record
 holds already is named instead of repeated:
 
-    {"$reply": [from, to]}        in `source` of cell_started: that slice of the text of the same step's reply
-    {"$output": [id, n]}          in `outputs` of cell_finished: output n of the cell with that id
-    {"$output": [id, n, count]}   the same, where the recorded execution_count was another than the cell shows
-    {"$escaped": JSON}            a value with lone surrogates in it, as ASCII JSON; no UTF-8 file can hold it as it is
+    {"$reply": [from, to]}                  in `source` of cell_started: that slice of the same step's reply
+    {"$output": [id, n], "sha": S}          in `outputs` of cell_finished: output n of the step's cell, which had that
+                                            id; S is its `comparing.fingerprint`, which another in its place has not
+    {"$output": [id, n, count], "sha": S}   the same, where the recorded execution_count was another than is shown
+    {"$escaped": JSON}                      a value with lone surrogates in it, as ASCII JSON: UTF-8 has none
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlm_kernel.trace.codec import encode, encode_value, text_sha
+from rlm_kernel.trace.comparing import fingerprint
 from rlm_kernel.trace.events import CellFinished, CellStarted, Replied
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.values import Output
@@ -74,9 +76,9 @@ def _reference(output: Output, cell: str, n: int, shown: list[Output]) -> dict[s
     if n >= len(shown):
         return None
     if output == shown[n]:
-        return {"$output": [cell, n]}
+        return {"$output": [cell, n], "sha": fingerprint(shown[n])}
     if "execution_count" in output and {**output, "execution_count": shown[n].get("execution_count")} == shown[n]:
-        return {"$output": [cell, n, output["execution_count"]]}
+        return {"$output": [cell, n, output["execution_count"]], "sha": fingerprint(shown[n])}
     return None
 
 

@@ -160,6 +160,7 @@ class Tree:
         agent.depth, agent.question, agent.context = event.depth, event.question, event.context
         agent.model, agent.schema, agent.tools = event.model, event.schema, event.tools
         agent.context_name, agent.context_tokens = event.context_name, event.context_tokens
+        agent.context_store = event.context_store
         agent.isolation, agent.context_sha, agent.began = event.isolation, event.context_sha, _time(at)
         if event.caller is not None and agent.caller is None:
             agent.caller, agent.in_step, agent.in_state = event.caller, event.step, event.state

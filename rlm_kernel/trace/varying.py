@@ -13,10 +13,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rlm_kernel.trace.known import Key
 from rlm_kernel.trace.nodes import Agent
 from rlm_kernel.trace.parsed import parsed
 from rlm_kernel.trace.tree import Tree
-from rlm_kernel.trace.unpacking import Key
 
 _MODULES: dict[str, frozenset[str] | None] = {
     "time": frozenset({"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"})
@@ -38,6 +38,9 @@ _MODULES: dict[str, frozenset[str] | None] = {
     "aiohttp": None,
     "platform": None,
     "psutil": None,
+    # Their bars show times and rates; those of tqdm are told from what is the same each time, see `comparing`.
+    "alive_progress": None,
+    "rich": frozenset({"progress", "track", "Progress"}),
 }
 """Modules, and what of them varies; None for all of it."""
 _BUILTINS = frozenset({"id", "hash", "budget"})
@@ -45,6 +48,11 @@ _ATTRIBUTES = frozenset({("Path", "cwd"), ("Path", "home"), ("sys", "argv"), ("s
 _CLASSES = frozenset({"datetime", "date"})
 _SEEDS = re.compile(r"\b(?:seed\(\s*[^)\s]|Random\(\s*[^)\s]|default_rng\(\s*[^)\s]|RandomState\(\s*[^)\s])")
 _MAGIC = re.compile(r"^[ \t]*+(?:[\w, ]++=[ \t]*+)?(?:%{1,2}(?:time|timeit|prun|sx|system|bash|sh)\b|!)", re.MULTILINE)
+_FILES = re.compile(
+    r"^[ \t]*+(?:[\w, ]++=[ \t]*+)?%{1,2}(?:pwd|cd|pushd|popd|dirs|dhist|ls|ll|mkdir|rmdir|cat|env|set_env"
+    r"|writefile|file|pip|conda|script|perl|ruby)\b",
+    re.MULTILINE,
+)
 _CHANGE = frozenset({"append", "appendleft", "extend", "add", "update", "insert", "setdefault"})
 """Methods that put what they are given into what they are called on."""
 _DEEPEST = 100
@@ -73,6 +81,8 @@ def names_in(source: str) -> Names:
         varying = set(filter(_is_unseeded, varying))
     if _MAGIC.search(source):
         varying.add("a shell command or a timing magic")
+    if _FILES.search(source):
+        varying.add("a magic of folders, files or the environment")
     found = (look.loaded, look.assigned, varying, look.imported)
     return Names(*map(frozenset, found))
 

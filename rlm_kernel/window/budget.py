@@ -31,6 +31,7 @@ class ReadBudget:
         self.max_tokens_per_read = _limit("max_tokens_per_read", max_tokens_per_read)
         self.max_read_tokens = _limit("max_read_tokens", max_read_tokens)
         self._used = self._unseen = 0
+        self._settling = False
         self._lock = threading.Lock()
 
     @property
@@ -54,15 +55,22 @@ class ReadBudget:
         if self.max_tokens_per_read is not None and tokens > self.max_tokens_per_read:
             raise ContextBudgetExceeded(key, tokens, 0, self.max_tokens_per_read)
         with self._lock:
-            if self.max_read_tokens is not None and self._used + tokens > self.max_read_tokens:
-                raise ContextBudgetExceeded(key, tokens, self._used, self.max_read_tokens)
+            if self.max_read_tokens is not None and (self._settling or self._used + tokens > self.max_read_tokens):
+                hint = "the cell is over, and its output is being counted" if self._settling else ""
+                raise ContextBudgetExceeded(key, tokens, self._used, self.max_read_tokens, hint)
             self._used += tokens
             self._unseen += tokens
 
     def begin(self, used: int, unseen: int) -> None:
         """As it stood at a step that runs again."""
         with self._lock:
-            self._used, self._unseen = used, unseen
+            self._used, self._unseen, self._settling = used, unseen, False
+
+    def settle(self) -> tuple[int | None, int]:
+        """`left` and `unseen` at the end of a cell. They hold until `show`: who reads meanwhile is refused."""
+        with self._lock:
+            self._settling = True
+            return self.left, self._unseen
 
     def show(self, tokens: int) -> None:
         """Count what a cell's output shows: no more than `left` and `unseen` together, if the caller sees to it."""
@@ -70,6 +78,7 @@ class ReadBudget:
             from_reads = min(tokens, self._unseen)
             self._unseen -= from_reads
             self._used += tokens - from_reads
+            self._settling = False
 
 
 def read(
@@ -87,8 +96,9 @@ def read(
     """
     `value` as text, charged to `budget`.
 
-    What was asked for, the whole or a slice, comes whole where it fits. Where it does not: with a `max_tokens` that
-    the budget allows, its head and tail; otherwise ContextBudgetExceeded, and nothing is loaded or charged.
+    What was asked for, the whole or a slice, comes whole where it fits. Where it does not: with `max_tokens`, its head
+    and tail in so many, or in fewer where the budget has no more; otherwise, and where there is no room for any part of
+    it, ContextBudgetExceeded, and nothing is loaded or charged.
     """
     if max_tokens is not None and (not _is_int(max_tokens) or max_tokens < 1):
         raise UsageError(f"max_tokens={max_tokens!r}: give a whole number from 1 up")
@@ -96,7 +106,7 @@ def read(
     allowed = min((limit for limit in (left, per_read) if limit is not None), default=None)
     within = min((limit for limit in (allowed, max_tokens) if limit is not None), default=None)
     window = as_text(value, max_tokens=within, lines=lines, chars=chars, rows=rows, show=show, count=count)
-    cut_on_purpose = max_tokens is not None and max_tokens == within and window.text
+    cut_on_purpose = max_tokens is not None and window.text
     if not window.whole and not cut_on_purpose:
         one_read = left is None or (per_read is not None and per_read <= left)
         limit = per_read if one_read else budget.max_read_tokens

@@ -6,8 +6,9 @@ from functools import partial
 
 from rlm_kernel import preview
 from rlm_kernel.environment.within import repr_within
-from rlm_kernel.namespace import Listing, present
+from rlm_kernel.namespace import present
 from rlm_kernel.store import WITNESS
+from rlm_kernel.values import PlainText
 from rlm_kernel.window.budget import ReadBudget, read
 from rlm_kernel.window.glancing import glance
 from rlm_kernel.window.slices import Slice
@@ -17,6 +18,7 @@ def read_for_caller(
     key: str,
     value: object,
     *,
+    store: int,
     max_tokens: int | None,
     lines: Slice | None,
     chars: Slice | None,
@@ -36,8 +38,9 @@ def read_for_caller(
         count=preview.estimate_tokens,  # the same on every machine, as what a replay prints has to be
     )
     if (witness := WITNESS.get()) is not None:
-        witness.read(key, text.tokens, text.whole_tokens)
-    return Listing(text.text)
+        whole = lines is None and chars is None and rows is None
+        witness.read(store, key, text.tokens, text.whole_tokens if whole else None)
+    return PlainText(text.text)
 
 
 look = partial(glance, show=repr_within)

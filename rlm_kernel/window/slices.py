@@ -32,10 +32,15 @@ def span(kind: str, pair: Slice, total: int) -> tuple[int, int]:
 
 def _checked(kind: str, pair: Slice, start: int, stop: int, total: int) -> tuple[int, int]:
     if start > total or (start == total and total):
-        raise UsageError(f"{kind}={tuple(pair)} begins behind the end: there are {total:,} {kind}")
+        raise _behind(kind, pair, total)
     if stop < start:
         raise UsageError(f"{kind}={tuple(pair)} ends before it begins")
     return start, stop
+
+
+def _behind(kind: str, pair: Slice, total: int) -> UsageError:
+    there = f"there are {total:,} {kind}" if total != 1 else f"there is 1 {kind[:-1]}"
+    return UsageError(f"{kind}={tuple(pair)} begins behind the end: {there}")
 
 
 def line_span(base: Any, value: Any, pair: Slice) -> tuple[int, int]:
@@ -57,7 +62,7 @@ def line_span(base: Any, value: Any, pair: Slice) -> tuple[int, int]:
         if not start:
             break
     if (not start and first > 1) or (start == size and size):
-        raise UsageError(f"lines={tuple(pair)} begins behind the end: there are {_lines_in(base, value):,} lines")
+        raise _behind("lines", pair, _lines_in(base, value))
     end = size - 1 if base.find(value, newline, max(start, size - 1)) >= 0 else size
     if last is not None:
         at = start - 1

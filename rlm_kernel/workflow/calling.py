@@ -1,6 +1,9 @@
 """
 How the agents of a state are called: one after nothing, several side by side; for code that blocks and for code that
 awaits. What an agent raises is a value here; Stop is not, and goes on up.
+
+Sub-agents get their ids in the order in which they are asked. Those of `asks` are asked in the order of the agents, on
+one loop, and before any plain function begins: nobody waits for anybody's question, which might never come.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -19,7 +22,7 @@ from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import thread
 from rlm_kernel.namespace import CALLER, Caller
 from rlm_kernel.store import Store
-from rlm_kernel.workflow.agents import Task
+from rlm_kernel.workflow.agents import Asks, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,10 @@ def awaits(agent: object) -> bool:
 
 
 def call(asked: Call) -> None:
-    """One agent on this thread, where Stop finds it; several in a thread each, which inherit this context."""
+    """
+    One agent on this thread, where Stop finds it; several in threads, which inherit this context: those of `asks`
+    share one, every other has its own.
+    """
 
     def one(name: str, agent: object, task: Task) -> None:
         asked.came[name] = _came(agent, task, asked.store)
@@ -61,8 +67,40 @@ def call(asked: Call) -> None:
             ((name, each),) = asked.agents.items()
             one(name, *each)
             return
-        for future in [_in_thread(one, name, *each) for name, each in asked.agents.items()]:
+        ask = [name for name, (agent, _) in asked.agents.items() if type(agent) is Asks]
+        futures = [_asking(asked, ask)] if ask else []
+        futures += [_in_thread(one, name, *each) for name, each in asked.agents.items() if name not in ask]
+        for future in futures:
             thread.wait(future)
+
+
+def _asking(asked: Call, names: list[str]) -> Future[None]:
+    """Returns once each has asked, or failed before it could; the future is done when all have their answers."""
+    begun: Future[None] = Future()
+    begun.set_running_or_notify_cancel()
+
+    async def one(name: str) -> None:
+        try:
+            asked.came[name] = await _acame(*asked.agents[name], asked.store)
+        except asyncio.CancelledError:  # the question was, from outside
+            asked.came[name] = Came(error=CancelledError())
+
+    async def together() -> None:
+        tasks = [asyncio.ensure_future(one(name)) for name in names]
+        await asyncio.sleep(0)  # each gets as far as to its question, and awaits the answer
+        begun.set_result(None)
+        await asyncio.gather(*tasks)
+
+    def go() -> None:
+        try:
+            asyncio.run(together())
+        finally:
+            if not begun.done():
+                begun.set_result(None)
+
+    answered = _in_thread(go)
+    thread.wait(begun)
+    return answered
 
 
 @contextmanager
@@ -107,12 +145,17 @@ async def acall(asked: Call) -> None:
         asked.came[name] = await _acame(agent, task, asked.store)
 
     with _as(asked.caller):
-        tasks = [asyncio.ensure_future(one(name, *each)) for name, each in asked.agents.items()]
+        ordered = sorted(asked.agents.items(), key=lambda each: not _on_the_loop(each[1][0]))
+        tasks = [asyncio.ensure_future(one(name, *each)) for name, each in ordered]
     try:
         await asyncio.gather(*tasks)
     finally:
         for each in tasks:
             each.cancel()
+
+
+def _on_the_loop(agent: object) -> bool:
+    return callable(getattr(agent, "arun", None)) or awaits(agent)
 
 
 async def _acame(agent: object, task: Task, store: Store) -> Came:

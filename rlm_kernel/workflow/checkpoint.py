@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlm_kernel import namespace
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.given import fingerprint, keep, restore
-from rlm_kernel.store import Store, unwatched
+from rlm_kernel.store import Store, refusal, unwatched
 from rlm_kernel.trace.file import put
-from rlm_kernel.workflow.flow import Flow
+from rlm_kernel.workflow.agents import Next
+from rlm_kernel.workflow.flow import Flow, name_of
 from rlm_kernel.workflow.record import Record
 
 SCHEMA = 1
@@ -75,12 +77,15 @@ class Saved:
         self._flow = flow
         self._store = store
         self.path = checkpoint.path
+        self._place = checkpoint.path.absolute()
+        caller = namespace.present()
+        self._again = None if caller is None else caller.checkpoints
         self._inputs = {key: (value, _known_by(value)) for key, value in store.items()}
         self._written: dict[str, tuple[object, str | None]] = {}
         """By key, the value as last seen and the state that wrote it."""
 
     def exists(self) -> bool:
-        return self.path.exists()
+        return self.path.exists() if self._again is None else self._place in self._again.written
 
     @unwatched()
     def write(self, progress: Progress, state: str | None = None) -> None:
@@ -95,10 +100,15 @@ class Saved:
             "inputs": {key: known for key, (_, known) in self._inputs.items()},
             "values": {key: {**entry, "state": self._written[key][1]} for key, entry in values.items()},
             "removed": [key for key in self._inputs if key not in self._store],
-            "partial": {name: self._kept(name, value) for name, value in progress.partial.items()},
+            "partial": {name: self._given(name, value) for name, value in progress.partial.items()},
         }
+        written = json.dumps(data, separators=(",", ":")).encode("ascii")
+        if self._again is not None:
+            self._again.written[self._place] = written
+            if not self._again.as_files:
+                return
         try:
-            put(self.path, json.dumps(data, separators=(",", ":")).encode("ascii"), 0o600)
+            put(self.path, written, 0o600)
         except OSError as error:
             raise UsageError(
                 f"the checkpoint {self.path} cannot be written ({error.strerror or error}): give another place"
@@ -125,7 +135,7 @@ class Saved:
             found, missing = self._values(data, progress)
             if at is None and progress.state is not None:
                 progress.partial = {
-                    name: self._restored(name, entry) for name, entry in data["partial"].items() if "form" in entry
+                    name: self._regiven(name, entry) for name, entry in data["partial"].items() if "form" in entry
                 }
             removed = [str(key) for key in data["removed"]]
         except (KeyError, TypeError, ValueError, AttributeError, TraceError) as error:
@@ -134,6 +144,8 @@ class Saved:
             raise self._broken(error) from None
         if missing:
             raise UsageError(f"{self.path} does not hold {_told(missing)}")
+        if (why := refusal(self._store, found)) is not None:
+            raise UsageError(f"{self.path} holds what goes into the store, and {why}")
         for key in removed:
             self._store.pop(key, None)
         for key, value in found.items():
@@ -166,6 +178,16 @@ class Saved:
                 raise UsageError(f"save({key!r}, …) gave no plain data: give texts, numbers, lists and dicts")
         return entry if kept is None else {**entry, "form": kept.form, "text": kept.text}
 
+    def _given(self, name: str, value: object) -> dict[str, Any]:
+        """Of an agent, which may have said besides what follows."""
+        if not isinstance(value, Next):
+            return self._kept(name, value)
+        return {**self._kept(name, value.value), "next": name_of(value.state) or ""}
+
+    def _regiven(self, name: str, entry: dict[str, Any]) -> object:
+        value = self._restored(name, entry)
+        return Next(str(entry["next"]), value) if "next" in entry else value
+
     def _restored(self, key: str, entry: dict[str, Any]) -> object:
         value = restore(entry["form"], entry["text"])
         if not entry.get("saved"):
@@ -176,7 +198,7 @@ class Saved:
 
     def _load(self) -> Any:
         try:
-            data = json.loads(self.path.read_bytes())
+            data = json.loads(self.path.read_bytes() if self._again is None else self._again.written[self._place])
             schema = data["rlm_workflow"]
         except OSError as error:
             raise UsageError(f"the checkpoint {self.path} cannot be read ({error.strerror or error})") from None

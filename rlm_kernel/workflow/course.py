@@ -18,10 +18,10 @@ from rlm_kernel.errors import InvalidTransition, LimitExceeded, RLMError, RunInt
 from rlm_kernel.namespace import Caller
 from rlm_kernel.store import Store
 from rlm_kernel.trace.events import Loaded
-from rlm_kernel.workflow.agents import Loads, Task
+from rlm_kernel.workflow.agents import Loads, Next, Task
 from rlm_kernel.workflow.calling import Call
 from rlm_kernel.workflow.checkpoint import Progress, Saved
-from rlm_kernel.workflow.flow import Flow
+from rlm_kernel.workflow.flow import Flow, name_of
 from rlm_kernel.workflow.plan import Work, judge
 from rlm_kernel.workflow.record import Record
 
@@ -46,25 +46,27 @@ def course(rules: Rules, store: Store, progress: Progress, saved: Saved | None) 
         visit = _Visit(rules, store, progress, state)
         try:
             value, next = yield from visit.attempts()
+            record = visit.over(value, next)
         except BaseException as error:
             progress.partial = visit.reached()
-            record = visit.ended(None, error)
             told = _told(error, visit)
             if saved is not None:
                 try:
                     saved.write(progress, state)
-                except UsageError as unsaved:  # the reason why it stopped comes first
-                    told.add_note(str(unsaved))
+                except Exception as unsaved:  # the reason why it stopped comes first
+                    told.add_note(str(unsaved) if isinstance(unsaved, UsageError) else _one(unsaved))
+            record = visit.ended(None, error)
             if rules.on_state is not None:
                 rules.on_state(record)
             if told is error:
                 raise
             raise told from None
-        visit.over(value, next)
+        progress.records.append(record)
+        progress.state, progress.partial = next, {}
         if saved is not None:
             saved.write(progress, state)
         if rules.on_state is not None:
-            rules.on_state(progress.records[-1])
+            rules.on_state(record)
 
 
 class _Visit:
@@ -75,7 +77,7 @@ class _Visit:
         self._state = state
         self._work = rules.work[state]
         self._number = 1 + sum(record.state == state for record in progress.records)
-        self._held = {name: value for name, value in progress.partial.items() if name in self._work.agents}
+        self._held = {name: self._still(each) for name, each in progress.partial.items() if name in self._work.agents}
         self._asked: Call | None = None
         self._problems: list[str] = []
         self._loads = Loads()
@@ -109,13 +111,17 @@ class _Visit:
             came = self._asked.came
             self._held = self.reached()
             errors = {name: came[name].error for name in self._asked.agents if came[name].error is not None}
-            if not errors:
+            if errors:
+                self._again_or_raise(errors)
+            else:
                 try:
                     return judge(self._rules.flow, self._state, self._work, self._value())
                 except Exception as error:
-                    self._held, self._asked = {}, None  # it is the whole that does not do: all are asked again
                     errors = dict.fromkeys(self._work.agents, error)
-            self._again_or_raise(errors)
+                    if not self._asked.agents:
+                        self._attempt = 0  # what the file has does not do, and nobody has been asked yet
+                    self._again_or_raise(errors)
+                    self._held, self._asked = {}, None  # it is the whole that does not do: all are asked again
             told = {name: str(error)[:_SHOWN_CHARS] for name, error in errors.items()}
 
     def reached(self) -> dict[str, object]:
@@ -124,12 +130,10 @@ class _Visit:
         found = {**self._held, **{name: each.value for name, each in came.items() if each.error is None}}
         return {name: found[name] for name in self._work.agents if name in found}
 
-    def over(self, value: object, next: str | None) -> None:
+    def over(self, value: object, next: str | None) -> Record:
         by = f", by {', '.join(self._work.agents)}" if self._work.several else ""
         self._store.store(self._state, value, note=f"workflow state{by}"[:_NOTE_CHARS])
-        self._progress.records.append(self.ended(next, None, value))
-        self._progress.state = next
-        self._progress.partial = {}
+        return self.ended(next, None, value)
 
     def ended(self, next: str | None, error: BaseException | None, value: object = None) -> Record:
         """For whoever watches, and told to whoever keeps the record of the run."""
@@ -157,22 +161,28 @@ class _Visit:
                 typed_tokens=record.typed_tokens,
                 seconds=record.seconds,
             )
+            self._caller = None  # it has one end
         return record
 
     @property
     def place(self) -> str:
         return f"state {self._state}" + (f", after {self._attempt} attempts" if self._attempt > 1 else "")
 
-    @property
-    def several(self) -> bool:
-        return self._work.several
-
-    def results(self) -> dict[str, object]:
-        """Of each agent its result or its error."""
+    def results(self) -> dict[str, object] | None:
+        """Of each agent its result or its error; None where there is one agent, and the error is its own."""
+        if not self._work.several and not self.reached():
+            return None
         came = {} if self._asked is None else self._asked.came
         failed = {name: each.error for name, each in came.items() if each.error is not None}
-        found = {**failed, **self._held}
+        found = {**failed, **self.reached()}
         return {name: found[name] for name in self._work.agents if name in found}
+
+    def _still(self, given: object) -> object:
+        """What the file has of an agent. A `Next` that was refused stands no longer where it is said what follows."""
+        if not isinstance(given, Next):
+            return given
+        mended = self._work.follow is not None and name_of(given.state) not in self._rules.flow.allowed(self._state)
+        return given.value if mended or self._work.several else given
 
     def _task(self, problem: str | None) -> Task:
         return Task(
@@ -207,6 +217,6 @@ def _told(error: _E, visit: _Visit) -> _E:
         told.args = (f"{visit.place}: {error}", *error.args[1:])
     elif isinstance(error, Exception):
         error.add_note(f"in the workflow's {visit.place}")
-    if visit.several and isinstance(error, Exception):
-        told.results = visit.results()  # type: ignore[attr-defined]
+    if isinstance(error, Exception) and (results := visit.results()) is not None:
+        told.results = results  # type: ignore[attr-defined]
     return told

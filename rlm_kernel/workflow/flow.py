@@ -74,6 +74,11 @@ class Flow:
         """What may follow it; nothing, where it is an end."""
         return self._table[self.name(state)]
 
+    def onward(self, state: State) -> list[str]:
+        """It and all that can be reached from it, in the order of the table."""
+        reached = _reached([self.name(state)], self._table)
+        return [name for name in self._table if name in reached]
+
     def follow(self, state: State, next: State) -> str:
         """The name of `next`, where it may follow `state`. Raises InvalidTransition."""
         allowed = self.allowed(state)

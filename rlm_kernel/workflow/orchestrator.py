@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlm_kernel.errors import ModelError, NoAnswer, SchemaMismatch, UsageError
-from rlm_kernel.store import Store, unwatched
+from rlm_kernel.store import Store, refusal, unwatched
 from rlm_kernel.workflow.calling import acall, awaits, call
 from rlm_kernel.workflow.checkpoint import Checkpoint, Progress, Saved
 from rlm_kernel.workflow.course import Rules, course
@@ -165,21 +165,37 @@ class Orchestrator:
         if place is None:
             if resume:
                 raise UsageError("resume=True needs a checkpoint=path from which to go on")
-            return store, Progress(first or self.flow.start, goal), None
+            return store, self._first(first, goal, store), None
         saved = Saved(place if isinstance(place, Checkpoint) else Checkpoint(place), self.flow, store)
         if not saved.exists():
-            progress = Progress(first or self.flow.start, goal)
+            progress = self._first(first, goal, store)
             saved.write(progress)  # a place that cannot be written is found before anything is paid for
             return store, progress, saved
         if not resume:
             raise UsageError(f"{saved.path} is there already: go on from it with resume=True, or delete it")
-        return store, self._resumed(saved, goal, first), saved
+        return store, self._resumed(saved, goal, first, store), saved
 
-    def _resumed(self, saved: Saved, goal: str, first: str | None) -> Progress:
+    def _first(self, first: str | None, goal: str, store: Store) -> Progress:
+        progress = Progress(first or self.flow.start, goal)
+        self._check(store, progress)
+        return progress
+
+    def _resumed(self, saved: Saved, goal: str, first: str | None, store: Store) -> Progress:
         progress = saved.read(first, goal)
         if first is None and progress.state is not None:
             self.flow.name(progress.state)
+        self._check(store, progress)
         return progress
+
+    def _check(self, store: Store, progress: Progress) -> None:
+        """That the store takes what is to come, before anything is paid for."""
+        if progress.state is None:
+            return
+        if (why := refusal(store, self.flow.onward(progress.state))) is not None:
+            raise UsageError(
+                f"results go into the store under the names of their states, and {why}: give the store itself, or a "
+                "view that takes them"
+            )
 
     def _done(self, store: Store, progress: Progress) -> Done:
         with unwatched():

@@ -14,7 +14,7 @@ from typing import Any
 
 from rlm_kernel.errors import InvalidTransition, SchemaMismatch, UsageError
 from rlm_kernel.schema import Schema
-from rlm_kernel.workflow.agents import Agent, Function, Next, name_of
+from rlm_kernel.workflow.agents import Agent, ByValue, Function, Next, name_of
 from rlm_kernel.workflow.calling import function_of
 from rlm_kernel.workflow.flow import Flow, State
 
@@ -80,7 +80,7 @@ def judge(flow: Flow, state: str, work: Work, value: object) -> tuple[object, st
         chosen, value = value.state, value.value
     elif work.several and isinstance(value, dict) and any(isinstance(each, Next) for each in value.values()):
         raise UsageError("one of several agents cannot say what follows: give follow={state: function of the results}")
-    value = work.accept(value)
+    value = _accepted(work, value)
     allowed = flow.allowed(state)
     if chosen is None and callable(work.follow):
         chosen = work.follow(value)
@@ -94,6 +94,26 @@ def judge(flow: Flow, state: str, work: Work, value: object) -> tuple[object, st
         may = " or ".join(allowed)
         raise UsageError(f"{may} may follow: give follow={{{state!r}: …}}, or let the agent return Next(state, value)")
     return value, allowed[0] if allowed else None
+
+
+def _accepted(work: Work, value: object) -> object:
+    try:
+        return work.accept(value)
+    except SchemaMismatch as mismatch:
+        said = str(mismatch)
+        gave = [
+            name for name, agent in work.agents.items() if _unread(work, agent, name, value) and f"[{name!r}]" in said
+        ]
+        if not gave:
+            raise
+        hint = f"{', '.join(gave)} gave a text: by_value(…, schema=…) reads the JSON in it"
+        raise SchemaMismatch(f"{said}\n{hint}") from None
+
+
+def _unread(work: Work, agent: object, name: str, value: object) -> bool:
+    """Of several agents none knows the form of its own, so that a text stays a text."""
+    texts = value if work.several and isinstance(value, dict) else {}
+    return isinstance(agent, ByValue) and agent.schema is None and isinstance(texts.get(name), str)
 
 
 def _by_state(flow: Flow, what: str, table: Any, problems: list[str]) -> dict[str, Any]:

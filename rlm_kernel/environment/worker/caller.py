@@ -11,13 +11,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
-from rlm_kernel.environment.worker.link import Link, Message, Packed, pack
+from rlm_kernel.environment.worker.link import HANDED, Link, Message, Packed, Setup, pack
 from rlm_kernel.errors import UsageError
 from rlm_kernel.queries import Query
+from rlm_kernel.store import Store, store_id
 from rlm_kernel.values import Remaining
 
 if TYPE_CHECKING:
-    from rlm_kernel.namespace import StateEnd
+    from rlm_kernel.namespace import Checkpoints, StateEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +101,51 @@ class RemoteReading:
 
 class RemoteWitness:
     """
-    Implements `store.Witness` for a cell: what it takes from its copy of a store, and reads, is told to the other
-    process. What it writes there stays there, so that nobody is told.
+    Implements `store.Witness` for a cell: what it does with stores is told to the other process.
+
+    The store that the agent was handed is a copy here. What its cells write into it stays here, and is told as of
+    another store; only what they have left as it came is of the store over there, which is told as `HANDED`.
     """
 
-    who = "worker"
-
-    def __init__(self, link: Link, step: int) -> None:
+    def __init__(self, link: Link, setup: Setup, step: int, own: set[str]) -> None:
+        """`own` are the keys of that copy that cells of the agent have written. It is added to."""
+        self.who = setup.agent
         self.step = step
         self._link = link
-        self._taken: set[str] = set()
+        self._setup = setup
+        self._own = own
+        context = setup.variables.get("context")
+        self._copy = store_id(context) if isinstance(context, Store) else None
+        self._taken: set[tuple[int, str]] = set()
 
-    def wrote(self, store: int, key: str, value: object, replaced: bool) -> None: ...
+    def wrote(self, store: int, key: str, value: object, replaced: bool) -> None:
+        if store == self._copy:
+            replaced = replaced and key in self._own
+            self._own.add(key)
+        self._tell("wrote", store, key, self._setup.tokens_of(value), self._setup.one_line(value), replaced)
 
-    def deleted(self, store: int, keys: tuple[str, ...]) -> None: ...
+    def deleted(self, store: int, keys: tuple[str, ...]) -> None:
+        """What it was handed is there all the same, over there."""
+        if own := tuple(key for key in keys if self._of(store, key) == store):
+            self._tell("deleted", store, own)
+
+    def took(self, store: int, keys: tuple[str, ...]) -> None:
+        """Once in a cell, as there."""
+        fresh = {(self._of(store, key), key) for key in keys} - self._taken
+        self._taken |= fresh
+        for of in {of for of, _ in fresh}:
+            self._tell("took", of, tuple(key for key in keys if (of, key) in fresh))
+
+    def read(self, store: int, key: str, tokens: int, size: int | None) -> None:
+        self._tell("read", self._of(store, key), key, tokens, size)
 
     def write_down(self) -> None: ...
 
-    def took(self, store: int, keys: tuple[str, ...]) -> None:
-        if fresh := tuple(key for key in keys if key not in self._taken):
-            self._taken.update(fresh)
-            self._link.send(Message("took", step=self.step, body=pack(fresh)))
+    def _of(self, store: int, key: str) -> int:
+        return HANDED if store == self._copy and key not in self._own else store
 
-    def read(self, key: str, tokens: int, size: int) -> None:
-        self._link.send(Message("read", step=self.step, body=pack((key, tokens, size))))
+    def _tell(self, what: str, *about: object) -> None:
+        self._link.send(Message(what, step=self.step, body=pack(about)))
 
 
 class RemoteCaller:
@@ -137,10 +159,12 @@ class RemoteCaller:
         lent: Mapping[str, Any],
         list_variables: Callable[[Mapping[str, object]], str],
         reading: RemoteReading,
+        checkpoints: Checkpoints | None,
     ) -> None:
         self.namespace = namespace
         self.lent = lent
         self.reading = reading
+        self.checkpoints = checkpoints
         self._requests = requests
         self._step = step
         self._list_variables = list_variables

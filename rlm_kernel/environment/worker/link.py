@@ -27,6 +27,9 @@ LOOK_EVERY_S = 0.5
 
 SKIP_BYTES = 65_536
 
+HANDED = -1
+"""In place of the number of a worker's own store: the one that its agent was handed, which is on the other side."""
+
 _LENGTH = struct.Struct("!I")
 
 
@@ -168,12 +171,18 @@ class Link:
 class Setup:
     """What a worker is sent first."""
 
+    agent: str
+    """Its id."""
     variables: Mapping[str, object]
     """`context` and the tools."""
     render: Callable[[object], str]
+    one_line: Callable[[object], str]
+    tokens_of: Callable[[object], int | None]
     list_variables: Callable[[Mapping[str, object]], str]
     reader: Reader
     look: Callable[[object], Glance]
     """For what a store lists."""
     max_tokens_per_read: int | None
     max_read_tokens: int | None
+    replays: bool = False
+    """Whether its cells run again, see `namespace.Checkpoints`."""

@@ -33,7 +33,7 @@ from rlm_kernel.environment.pipes import NAMES
 from rlm_kernel.environment.sink import Sink
 from rlm_kernel.environment.worker.caller import RemoteCaller, RemoteReading, RemoteWitness, Requests
 from rlm_kernel.environment.worker.link import Link, Message, Setup, pack
-from rlm_kernel.namespace import CALLER, LENT, lend, mend
+from rlm_kernel.namespace import CALLER, LENT, Checkpoints, lend, mend
 from rlm_kernel.store import WITNESS, set_glance, set_reader
 from rlm_kernel.values import CellError, CellResult
 
@@ -130,6 +130,8 @@ class Worker:
         self._lent = {**LENT, **setup.variables}
         self._memory = memory
         self._requests = Requests(link)
+        self._own: set[str] = set()
+        self._checkpoints = Checkpoints(as_files=False) if setup.replays else None
         self._cells: asyncio.Queue[Message | None] = asyncio.Queue()
 
     async def serve(self) -> None:
@@ -164,8 +166,12 @@ class Worker:
         lend(self._namespace)
         setup = self._setup
         reading = RemoteReading(self._requests, step, setup.max_tokens_per_read, setup.max_read_tokens)
-        CALLER.set(RemoteCaller(self._requests, step, self._namespace, self._lent, setup.list_variables, reading))
-        WITNESS.set(RemoteWitness(self._link, step))
+        CALLER.set(
+            RemoteCaller(
+                self._requests, step, self._namespace, self._lent, setup.list_variables, reading, self._checkpoints
+            )
+        )
+        WITNESS.set(RemoteWitness(self._link, setup, step, self._own))
         sink = Sink()  # may start a thread, which waits for ever where there is no memory for it
         self._memory.hold()
         try:

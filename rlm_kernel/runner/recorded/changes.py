@@ -1,4 +1,4 @@
-"""What a person has done to the notebook of a record since: cells edited, cells put between those of the record."""
+"""What a person has done to the notebook of a record since: cells edited, put in, taken out, moved; outputs cleared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from rlm_kernel.runner.recorded.frontier import Fork
 from rlm_kernel.runner.recorded.lookup import Lookup
-from rlm_kernel.trace.unpacking import Inserted, Key
+from rlm_kernel.trace.changed import Inserted, named
+from rlm_kernel.trace.known import Key
 from rlm_kernel.values import CellResult, Reply
 
 
@@ -14,6 +15,7 @@ class Changes:
     def __init__(self, lookup: Lookup, fork: Fork | None) -> None:
         """Of a fork, what was edited after it is not for the model that is asked there."""
         self._lookup = lookup
+        self._fork = fork
         self.edited: dict[Key, str] = {}
         """Sources that are not the recorded ones."""
         for key, source in lookup.trace.edited.items():
@@ -23,6 +25,37 @@ class Changes:
         """Whether cells that were put among the root's run here; a notebook that is run runs them itself."""
         self.put_out: dict[Inserted, CellResult] = {}
         """What such cells came to."""
+
+    def notes(self, root: bool) -> list[str]:
+        """
+        What was done to the notebook and is not taken: where the cells of the root stand, which a notebook that is run
+        runs itself, or all else.
+        """
+        trace = self._lookup.trace
+        removed, moved = (
+            [key for key in keys if (key[0] not in self._lookup.below) == root and self._is_taken(key)]
+            for keys in (trace.removed, trace.moved)
+        )
+        said = [] if root else list(trace.notes)
+        lost = [] if root else sorted(key for key in trace.lost if self._is_taken(key))
+        if lost:
+            said.append(f"outputs are in the notebook no longer, and those cells' are not compared: {named(lost)}")
+        if len(removed) == 1:
+            said.append(
+                f"the cell of {named(removed)} is not in the notebook: it runs as recorded; empty it to leave it out"
+            )
+        elif removed:
+            said.append(
+                f"the cells of {named(removed)} are not in the notebook: they run as recorded; "
+                "empty a cell to leave it out"
+            )
+        if moved:
+            said.append(f"moved in the notebook, and run in the recorded order: {named(moved)}")
+        return said
+
+    def _is_taken(self, key: Key) -> bool:
+        """Whether the cell of that step is one that the record has before the fork."""
+        return self._fork is None or key[0] != self._fork.agent or key[1] < self._fork.step
 
     def edit(self, key: Key, source: str) -> None:
         """As a notebook has the cell now, which may be as recorded again."""

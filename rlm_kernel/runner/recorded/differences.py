@@ -20,13 +20,13 @@ from rlm_kernel.errors import Diverged
 from rlm_kernel.trace import comparing
 from rlm_kernel.trace.comparing import Difference
 from rlm_kernel.trace.events import AgentStarted, CellFinished
+from rlm_kernel.trace.known import Key
 from rlm_kernel.trace.nodes import Agent, Step
-from rlm_kernel.trace.unpacking import Key
 from rlm_kernel.values import CellResult, Message, Output
 
 PAST_PYTHON = (
-    "in a script, what compiled code writes past Python (a library in C, os.write) is not output of a cell: "
-    "where that is what is missing, jupyter rlm replay finds it"
+    "in a process that is no kernel, what compiled code writes past Python (a library in C, os.write) is not output of "
+    "a cell: where that is what is missing, jupyter rlm replay finds it"
 )
 
 Kind = Literal["replay", "resume", "fork"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rlm_kernel.errors import LimitExceeded, ModelError, RLMError, RunInterrupted
+from rlm_kernel.errors import LimitExceeded, ModelError, RLMError, RunInterrupted, UsageError
 from rlm_kernel.runner.recorded.differences import where_is
 from rlm_kernel.trace.nodes import Agent, Failure
 from rlm_kernel.values import Request
@@ -23,6 +23,8 @@ async def end(request: Request, agent: Agent, below: bool) -> None:
     """Raises what ended the agent in the record, if anything did, in the place of a reply that is not there."""
     if agent.end is not None and agent.end.ending == "limit":
         raise error_of(Failure("limit", agent.end.message or "", ()))
+    if agent.end is not None and agent.end.ending == "error" and request.purpose == "step":
+        raise error_of(Failure("usage", agent.end.message or "", ()))  # nothing else ends one before it asks
     if agent.end is None or agent.end.ending == "interrupted":
         await hold(request, below)
         raise RunInterrupted(f"{where_is(agent.id, request.ordinal)}: here the recorded run broke off")
@@ -36,4 +38,6 @@ def error_of(failure: Failure) -> RLMError:
         error = LimitExceeded("", 0, 0)
         error.args = (failure.message,)
         return error
+    if failure.kind in ("usage", "error"):
+        return (UsageError if failure.kind == "usage" else RLMError)(failure.message)
     return ModelError(failure.message, kind=failure.kind, attempts=failure.attempts)

@@ -6,8 +6,8 @@ import re
 
 from rlm_kernel.errors import UsageError
 from rlm_kernel.runner.recorded.differences import Differences, where_is
+from rlm_kernel.trace.known import Key
 from rlm_kernel.trace.nodes import Step
-from rlm_kernel.trace.unpacking import Key
 from rlm_kernel.values import CellResult
 
 NO_RERUN = re.compile(r"^[ \t]*%rlm[ \t]+no-rerun[ \t]*$", re.MULTILINE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from rlm_kernel.runner.recorded.order import Order, order_of
+from rlm_kernel.trace.known import Key
 from rlm_kernel.trace.loading import Trace
 from rlm_kernel.trace.nodes import Agent, Call, Step
-from rlm_kernel.trace.unpacking import Key
 
 
 class Lookup:

@@ -11,8 +11,8 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
+from rlm_kernel.trace.known import Key
 from rlm_kernel.trace.nodes import Agent, Call
-from rlm_kernel.trace.unpacking import Key
 
 Cell = tuple[str, int | None]
 """Who asks: an agent's id and the step whose cell it is, None for a person's own."""

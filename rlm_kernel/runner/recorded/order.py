@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import Literal
 
 from rlm_kernel.trace.events import AgentFinished, AskFailed, CallFailed, CallFinished, CellFinished, Event, Replied
-from rlm_kernel.trace.unpacking import Key
+from rlm_kernel.trace.known import Key
 
 TURN_S = 2.0
 """How long one waits for those before it, beside the time of cells: what came in the record may not come any more."""

@@ -13,10 +13,13 @@ What came out otherwise than recorded is the business of `differences`.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 
 from rlm_kernel.lm import LanguageModel
 from rlm_kernel.lm.replay import ReplayModel
+from rlm_kernel.namespace import Checkpoints
 from rlm_kernel.runner.recorded.changes import Changes
+from rlm_kernel.runner.recorded.checkpoints import KeptCheckpoints
 from rlm_kernel.runner.recorded.differences import (
     Differences,
     Kind,
@@ -32,8 +35,9 @@ from rlm_kernel.runner.recorded.matching import Matching
 from rlm_kernel.runner.recorded.replies import Replies
 from rlm_kernel.trace.comparing import Difference
 from rlm_kernel.trace.events import AgentStarted
+from rlm_kernel.trace.known import Key
 from rlm_kernel.trace.loading import Trace
-from rlm_kernel.trace.unpacking import Key
+from rlm_kernel.trace.nodes import Step
 from rlm_kernel.trace.varying import varying
 from rlm_kernel.values import CellResult, Message
 
@@ -54,11 +58,12 @@ class Recorded:
         fork: Fork | None = None,
         strict: bool = False,
         rerun: bool = True,
+        by_hand: bool = False,
     ) -> None:
         """
         `traces` are as `Lookup` takes them. With `strict`, not even a cell that names a clock or chance may come out
         otherwise. Without `rerun`, cells with `%rlm no-rerun` in them are not run; what they put out is taken from the
-        record.
+        record. With `by_hand` the root's cells run where a notebook has them, until `run_root`.
         """
         self.kind = kind
         self.trace = traces[0]
@@ -75,9 +80,16 @@ class Recorded:
         self._matching = Matching(self._agents, self._calls, self._frontier.takes_anything)
         self.child, self.call = self._matching.child, self._matching.call
         self.differences = Differences(kind, self._varying())
+        for said in self.changes.notes(root=False):
+            self.differences.note(said)
+        if by_hand:
+            self.changes.insert_for_root = False
+        else:
+            self.run_root()
         self._kept = Kept(self.differences, kind == "replay", rerun)
         self._replies = Replies(kind, lookup, self.changes, self._frontier, self.differences)
         self.reply = self._replies.reply
+        self._checkpoints = KeptCheckpoints(kind)
 
     @property
     def notes(self) -> list[str]:
@@ -96,12 +108,19 @@ class Recorded:
         run = self._lookup.run
         return {} if run is None else {name: value for name, value in run.limits.items() if name in known}
 
+    def run_root(self) -> None:
+        """The root's cells run in the recorded order, with those that were put between them."""
+        self.changes.insert_for_root = True
+        for said in self.changes.notes(root=True):
+            self.differences.note(said)
+
     def leave(self, agent: str, step: int) -> None:
         """Of a fork: from that step on, the record is not for this agent either."""
         self._frontier.leave(agent, step)
 
     def begin(self, step: int | None) -> None:
         """Of a replay: the root's cell of that step is about to run, for the first time or once more."""
+        self._checkpoints.begin(step)
         agents, calls = self._lookup.asked_by(step)
         self._matching.forget(agents, calls)
         self._replies.order = self._lookup.order(agents, calls)
@@ -175,9 +194,12 @@ class Recorded:
             return
         if self.differences.diverged is not None:
             raise self.differences.diverged  # its code has caught it
-        found = of_cell(recorded, result, loose=self._lookup.foreign)
+        lost = (agent, step) in self.trace.lost
+        was, now = _without_outputs(recorded, result) if lost else (recorded, result)
+        found = of_cell(was, now, loose=self._lookup.foreign)
         self.same.discard((agent, step))
-        if found is None and not self._lookup.foreign and pictures(recorded.cell.outputs) == pictures(result.outputs):
+        exact = found is None and not lost and not self._lookup.foreign
+        if exact and pictures(recorded.cell.outputs) == pictures(result.outputs):
             self.same.add((agent, step))
         if found is not None:
             if self.differences.meet(where_is(agent, step), (agent, step), found):
@@ -192,6 +214,12 @@ class Recorded:
     def completes(self, agent: str, step: int | None) -> bool:
         """Whether what a cell of another tool's asks was a plain completion there, however deep."""
         return self._lookup.foreign and self._matching.only_completions(agent, step)
+
+    def checkpoints(self, agent: str, step: int | None) -> Checkpoints | None:
+        """Those of workflows in that cell, where it runs again; None where it runs for the first time."""
+        recorded = None if step is None else self._steps.get((agent, step))
+        again = recorded is not None and recorded.source is not None and not self._frontier.is_live(agent, step or 0)
+        return self._checkpoints.kept if self.kind == "replay" or again else None
 
     def isolation(self, agent: str) -> str | None:
         """Where the cells of a recorded agent ran."""
@@ -208,3 +236,9 @@ class Recorded:
 
     def _varying(self) -> dict[Key, tuple[str, ...]]:
         return {} if self._strict else varying(self.trace.tree, self.changes.edited)
+
+
+def _without_outputs(recorded: Step, result: CellResult) -> tuple[Step, CellResult]:
+    """Of a cell whose recorded outputs are not all there: its error, and whether it ended, are left to compare."""
+    cell = None if recorded.cell is None else replace(recorded.cell, outputs=())
+    return replace(recorded, cell=cell), replace(result, outputs=())

@@ -15,7 +15,7 @@ from rlm_kernel.trace.importers.openai_chat import PUT_TOGETHER
 from rlm_kernel.trace.importers.parts import Actor, Completion, Imported, Origin, Turn
 from rlm_kernel.trace.importers.source import Log
 from rlm_kernel.trace.importers.texts import composed, dedented, ends_in_traceback, stream
-from rlm_kernel.trace.importers.values import cell_of, kept, mapping, number, objects, rest, text, usage
+from rlm_kernel.trace.importers.values import cell_of, kept, limit, mapping, objects, rest, text, usage
 from rlm_kernel.values import Message
 
 LOST = [
@@ -71,7 +71,7 @@ def _without_record(row: dict[str, Any]) -> dict[str, Any]:
 def _limits(row: dict[str, Any]) -> dict[str, float | None]:
     """Those of our own run, where its record is not to be had: how deep it may ask decides what a cell's call is."""
     run = mapping(mapping(row.get("extra")).get("run"))
-    return {name: number(value) for name, value in mapping(run.get("limits")).items()}
+    return {name: limit(value) for name, value in mapping(run.get("limits")).items()}
 
 
 class _Reader:

@@ -12,7 +12,7 @@ from rlm_kernel.trace.importers.building import build
 from rlm_kernel.trace.importers.parts import Actor, Imported, Origin, Turn
 from rlm_kernel.trace.importers.source import Log
 from rlm_kernel.trace.importers.texts import assigned, dedented, error_of, reply_with, stream
-from rlm_kernel.trace.importers.values import changed, count, mapping, number, rest, seconds, text, usage
+from rlm_kernel.trace.importers.values import changed, count, limit, mapping, number, rest, seconds, text, usage
 
 LOST = [
     "The messages that the model was sent, its name, and when things happened.",
@@ -42,7 +42,7 @@ def read(log: Log) -> list[Imported]:
     turns.sort(key=lambda row: count(row.get("turn")))
     stray = f"{strays} lines are no turns" if strays else None
     complaint = "; ".join(filter(None, [log.complaint, stray])) or None
-    limits = {"max_steps": number(metadata["max_turns"])} if "max_turns" in metadata else {}
+    limits = {"max_steps": limit(metadata["max_turns"])} if "max_turns" in metadata else {}
     origin = Origin("fabric-rlm", LOST, "fabric-rlm", log.path.stem, limits)
     return [build(_actor(metadata, turns), origin, log.name, complaint)]
 

@@ -15,7 +15,7 @@ from rlm_kernel.trace.importers.contexts import hide_unsaid
 from rlm_kernel.trace.importers.official_agent import actor
 from rlm_kernel.trace.importers.parts import Imported, Origin
 from rlm_kernel.trace.importers.source import Log
-from rlm_kernel.trace.importers.values import count, number
+from rlm_kernel.trace.importers.values import count, limit
 
 LOST = [
     "Tokens and price of an agent's own replies: the log counts those of sub-calls alone.",
@@ -67,7 +67,7 @@ def read(log: Log) -> list[Imported]:
         root = actor(metadata, sorted(rows, key=_number))
         hide_unsaid(root)
         lost = [*LOST, *([] if root.given else ["The context: it does not stand in the variables that were logged."])]
-        limits = {ours: number(metadata.get(theirs)) for ours, theirs in _LIMITS.items() if theirs in metadata}
+        limits = {ours: limit(metadata.get(theirs)) for ours, theirs in _LIMITS.items() if theirs in metadata}
         # What we exported and somebody changed: its cells know our own names.
         dialect = None if metadata.get("backend") == carried.KEY else "rlm"
         said = "; ".join(filter(None, [complaint, why_not])) or None

@@ -67,6 +67,12 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def limit(value: Any) -> float | None:
+    """Steps and tokens are counted, and no fractions; JSON of others may say 30.0."""
+    found = number(value)
+    return int(found) if found is not None and found.is_integer() else found
+
+
 def seconds(value: Any) -> float:
     return max(0.0, number(value) or 0.0)
 

@@ -15,7 +15,7 @@ from rlm_kernel.trace.nodes import Agent, State, Step
 from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.varying import Names, names_in
-from rlm_kernel.trace.views.contexts import has_store, key_of
+from rlm_kernel.trace.views.contexts import StoresOfStates, has_store, key_of, store_of
 from rlm_kernel.trace.views.graph_nodes import PERSON, Node, Nodes
 from rlm_kernel.trace.views.syntax import answers_to
 
@@ -52,6 +52,7 @@ class _Drawing:
         self._tree = tree
         self._walked = list(tree.walk())
         self._nodes = Nodes(tree, self._walked)
+        self._stores = StoresOfStates()
         self._edges: dict[tuple[str, str, str], _Edge] = {}
         self._looked: dict[str, Names] = {}
         self._handed: dict[tuple[str, str], int] = {}
@@ -91,7 +92,7 @@ class _Drawing:
             return
         caller = None if agent.caller is None else self._tree.agents.get(agent.caller)
         if (key := key_of(name, caller)) is not None:
-            source = self._nodes.key(key)
+            source = self._nodes.key(store_of(caller), key)
         else:
             owner = PERSON if caller is None else self._nodes.agent(caller)
             source = self._nodes.variable(owner, name)
@@ -108,7 +109,13 @@ class _Drawing:
             )
 
     def _used(self, who: str, when: tuple[int | None, ...], used: Used) -> None:
-        key, how = self._nodes.key(used.key), _HOW.get(used.how) or one_line(used.how, 20)
+        how = _HOW.get(used.how) or one_line(used.how, 20)
+        if used.store:
+            key = self._nodes.key(used.store, used.key)
+        elif used.key.isidentifier():
+            key = self._nodes.variable(who, used.key)
+        else:  # an object without a name
+            return
         source, target = (who, key) if used.how in ("write", "delete") else (key, who)
         self._edge(source, target, how, when, tokens=used.tokens)
 
@@ -124,7 +131,8 @@ class _Drawing:
         for each in () if state.end is None else state.end.loaded:
             if each.key:
                 target = self._nodes.state(agent, state)
-                self._edge(self._nodes.key(each.key), target, "as text", _at(state.step), tokens=each.tokens)
+                source = self._nodes.key(self._stores.of(agent, state), each.key)
+                self._edge(source, target, "as text", _at(state.step), tokens=each.tokens)
 
     def _assignments(self) -> None:
         for (caller, name), last in self._handed.items():

@@ -1,9 +1,9 @@
 """
-What stands in the graph of a run: agents, keys of a store, variables that were handed over, the person whose own cells
-took part, and states of workflows.
+What stands in the graph of a run: agents, keys of stores, variables that were handed over or read, the person whose own
+cells took part, and states of workflows.
 
-A record does not tell stores apart: a key is one node, whichever store it is in. Many sub-agents of one step are one
-node.
+A key is one node in each store. Stores but the first are numbered as the walk comes to them, as the record's numbers
+rest on which agent was faster. Many sub-agents of one step are one node.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Node:
     id: str
     kind: str
     """
-    `agent`, `agents` (many of one step, with all below them), `key` (of a store), `variable`, `person`, `state` (of a
-    workflow, with all its visits).
+    `agent`, `agents` (many of one step, with all below them), `key` (of a store), `variable` (handed over, or read),
+    `person`, `state` (of a workflow, with all its visits).
     """
     label: str
     """One safe line."""
@@ -44,6 +44,7 @@ class Nodes:
         self._made: dict[str, Node] = {}
         self._groups: dict[str, Node] = {}
         self._of_agent = self._folded(walked)
+        self._stores = {1: 1}
 
     def among(self, ids: Collection[str]) -> tuple[Node, ...]:
         return tuple(node for id, node in self._made.items() if id in ids)
@@ -81,8 +82,12 @@ class Nodes:
     def person(self) -> str:
         return self._node(PERSON, "person", "person")
 
-    def key(self, key: str) -> str:
-        return self._node(f"key {key}", "key", key if key.strip() else repr(key))
+    def key(self, store: int, key: str) -> str:
+        """`store` is as in the record."""
+        number, label = self._stores.setdefault(store, len(self._stores) + 1), key if key.strip() else repr(key)
+        if number == 1:
+            return self._node(f"key {key}", "key", label)
+        return self._node(f"store {number} key {key}", "key", f"{one_line(label, 40)} of store {number}")
 
     def variable(self, owner: str, name: str) -> str:
         return self._node(f"variable {name} of {owner}", "variable", f"{one_line(name, 40)} of {owner}")

@@ -22,7 +22,7 @@ ASSUMED = (
     "Assumed: by value, a result stands once in its receiver's conversation and is sent with each later request of it, "
     "and with all of them where it was in the store that the receiver began with; "
     "what was shown of it (its description, what was read, the observation of that step) is taken off; who wrote a "
-    "result needs no copy of it, and a person has no window; keys are of one store; sizes are about 4 bytes a token; "
+    "result needs no copy of it, and a person has no window; sizes are about 4 bytes a token; "
     "a prompt token costs what the calls of its receiver's model paid for one on the mean, cached ones among them."
 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rlm_kernel.trace.events import AgentStarted, StateFinished, Used
 from rlm_kernel.trace.nodes import Agent, Step
 from rlm_kernel.trace.tree import Tree
-from rlm_kernel.trace.views.contexts import has_store, key_of
+from rlm_kernel.trace.views.contexts import StoresOfStates, has_store, key_of, store_of
 from rlm_kernel.trace.views.graph_nodes import PERSON
 from rlm_kernel.trace.views.retyped import estimated, observation
 
@@ -86,14 +86,15 @@ def transfers(tree: Tree, prices: Mapping[str, float]) -> list[Transfer]:
 def sent(tree: Tree) -> list[Sent]:
     """In the order in which the states ended; of each state, a key once."""
     found: list[Sent] = []
-    written: dict[str, str] = {}
+    written: dict[tuple[int, str], str] = {}
+    stores = StoresOfStates()
     states = {(agent.id, state.number): state for agent, _ in tree.walk() for state in agent.states}
     for _, event in tree.log:
         if isinstance(event, Used):
             if event.how == "write":
-                written[event.key] = _writer(tree, event)
+                written[event.store, event.key] = _writer(tree, event)
             elif event.how == "delete":
-                written.pop(event.key, None)
+                written.pop((event.store, event.key), None)
         elif isinstance(event, StateFinished) and (event.agent, event.number) in states:
             state = states[event.agent, event.number]
             by_key: dict[str, list[int]] = {}
@@ -101,7 +102,7 @@ def sent(tree: Tree) -> list[Sent]:
                 if each.key:
                     by_key.setdefault(each.key, []).append(bounded(each.tokens))
             for key, tokens in by_key.items():
-                source = written.get(key, PERSON)
+                source = written.get((stores.of(tree.agents[event.agent], state), key), PERSON)
                 place = source, event.agent, state.step, state.name, state.visit
                 found.append(Sent(*place, key, sum(tokens), len(tokens)))
     return found
@@ -157,43 +158,46 @@ class _Ledger:
 
     def _of_store(self) -> list[Transfer]:
         """What agents took or read that others had written: once for each agent and each writing of a key."""
-        found: dict[tuple[str, str, int], Transfer] = {}
+        found: dict[tuple[str, int, str, int], Transfer] = {}
         uses, sizes = self._uses()
         for event, writer, since, in_first in uses:
             if writer != event.agent and event.step is not None:
                 later = self._later(event.agent, event.step)
                 requests = len(self._sent.get(event.agent, [])) if in_first else later
-                size = _size(sizes.get((event.key, since)))
+                size = _size(sizes.get((event.store, event.key, since)))
                 fresh = Transfer(writer, event.agent, "result", event.key, event.step, size, requests)
-                one = found.setdefault((event.agent, event.key, since), fresh)
+                one = found.setdefault((event.agent, event.store, event.key, since), fresh)
                 _load(one, event.tokens, later)
         return list(found.values())
 
-    def _uses(self) -> tuple[list[tuple[Used, str, int, bool]], dict[tuple[str, int], int]]:
+    def _uses(self) -> tuple[list[tuple[Used, str, int, bool]], dict[tuple[int, str, int], int]]:
         """
         Each with who had written the key, when (a number, -1 for before the run), and whether it was in the store that
         the agent began with, so that by value it would have stood in its first request. And the sizes of what was
-        written, by key and that number: a read knows best, and of agents side by side the first to be written down
-        need not be the one that told.
+        written, by store, key and that number: the largest that was told, as in older records a read of a part tells
+        that of the part. Of agents side by side the first to be written down need not be the one that told.
         """
         uses: list[tuple[Used, str, int, bool]] = []
-        sizes: dict[tuple[str, int], int] = {}
-        written: dict[str, tuple[int, str]] = {}
+        sizes: dict[tuple[int, str, int], int] = {}
+        written: dict[tuple[int, str], tuple[int, str]] = {}
         began: dict[str, int] = {}
         for number, (_, event) in enumerate(self._tree.log):
             if isinstance(event, AgentStarted):
                 began[event.agent] = number
-            if not isinstance(event, Used):
-                continue
+            if not isinstance(event, Used) or not event.store:
+                continue  # a variable is its agent's own
+            place = event.store, event.key
             if event.how == "write":
-                written[event.key] = number, _writer(self._tree, event)
-            since, writer = written.get(event.key, (-1, PERSON))
-            if event.size is not None and (event.how == "read" or (event.key, since) not in sizes):
-                sizes[event.key, since] = event.size
+                written[place] = number, _writer(self._tree, event)
+            since, writer = written.get(place, (-1, PERSON))
+            if event.size is not None:
+                sizes[*place, since] = max(event.size, sizes.get((*place, since), 0))
             if event.how == "delete":
-                written.pop(event.key, None)
+                written.pop(place, None)
             elif event.how != "write":
-                there = since < began.get(event.agent, -1) and has_store(self._tree.agents[event.agent])
+                agent = self._tree.agents[event.agent]
+                in_first = has_store(agent) and store_of(agent) == event.store
+                there = in_first and since < began.get(event.agent, -1)
                 uses.append((event, writer, since, there))
         return uses, sizes
 
