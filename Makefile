@@ -29,10 +29,12 @@ lint: $(DEV)/installed
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports --no-cache
 
-# Tests with a kernel, a process that is to answer in time, run one by one. No test selected is pytest's exit code 5.
+# Tests with a kernel wait for a process that is to answer in time: one that failed beside another runs once more alone.
+# No test selected is pytest's exit code 5.
 unit: $(DEV)/installed
 	$(DEV)/bin/pytest -m "not kernel" -n 2 $(ARGS) || [ $$? = 5 ]
-	$(DEV)/bin/pytest -m kernel $(ARGS) || [ $$? = 5 ]
+	$(DEV)/bin/pytest -m kernel -n 2 --dist loadfile $(ARGS) || [ $$? = 5 ] || \
+	  $(DEV)/bin/pytest -m kernel --last-failed --last-failed-no-failures none $(ARGS)
 
 # The kernel is the one that the notebook names, so the installed one; its view has to be still to be compared.
 notebooks: $(DEV)/installed
