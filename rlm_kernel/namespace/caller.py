@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from rlm_kernel.errors import UsageError
 from rlm_kernel.queries import Query
-from rlm_kernel.trace.events import Loaded
 from rlm_kernel.values import Remaining
+
+if TYPE_CHECKING:
+    # Sixteen milliseconds on the way to the kernel's first reply.
+    from rlm_kernel.trace.events import Loaded
 
 
 class Reading(Protocol):
