@@ -6,9 +6,7 @@ import ast
 import dis
 import importlib
 import importlib.util
-import platform
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from rlm_kernel import preview
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.given import fingerprint
+from rlm_kernel.rerun.machine import other_python, packages
 from rlm_kernel.rerun.stores import Meeting, meet, meet_none, written_by
 from rlm_kernel.runner.displayed import is_displayed, put_back
 from rlm_kernel.runner.findings import restored, restored_store
@@ -26,7 +25,6 @@ from rlm_kernel.store import Store
 from rlm_kernel.trace.events import Given
 from rlm_kernel.trace.loading import Trace
 from rlm_kernel.trace.nodes import Agent
-from rlm_kernel.trace.parsed import parsed
 from rlm_kernel.trace.varying import names_in
 
 _WITHIN = re.compile(r"%%agent[ \t]+(\S+)")
@@ -49,8 +47,8 @@ def prepare(trace: Trace, namespace: dict[str, Any], *, over: bool = False, anew
     said: list[str] = []
     found = [] if trace.root is None else _to_put(trace.root, trace, namespace, over, anew, said)
     missing = [*(one.wrong for one in found if one.wrong is not None), *_no_context(trace, namespace)]
-    missing += [*_elsewhere(trace), *_packages(trace)]
-    other = _other_python(trace)
+    missing += [*_elsewhere(trace), *packages(trace)]
+    other = other_python(trace)
     if missing:
         raise UsageError("this record cannot run again here: " + "; ".join([*missing, *other]))
     if anew and trace.root is not None:
@@ -217,53 +215,3 @@ def _another(given: Given, value: object) -> str:
 def _first_line(described: str) -> str:
     """What it is: the description names every value `context`."""
     return described.partition("\n")[0].removeprefix("`context`: ")[:200]
-
-
-def _other_python(trace: Trace) -> list[str]:
-    run = trace.tree.run
-    python = "" if run is None else str(run.versions.get("python", ""))
-    here = platform.python_version()
-    if not python or python.split(".")[:2] == here.split(".")[:2]:
-        return []
-    return [f"recorded with Python {python}, and this is {here}: outputs may differ"]
-
-
-def _packages(trace: Trace) -> list[str]:
-    """Those that a recorded cell imported, and this environment has not."""
-    failed = ("ModuleNotFoundError", "ImportError")
-    missing: dict[str, str] = {}
-    sources = [step.source for agent in trace for step in agent.steps if step.source is not None]
-    cells = [] if trace.persons_cell is None else [("the person's own cell", trace.persons_cell)]
-    for agent in trace:
-        for step in agent.steps:
-            if step.source is not None and not (step.cell and step.cell.error and step.cell.error.name in failed):
-                cells.append((f"agent {agent.id}, step {step.number}", step.source))
-    for where, cell in cells:
-        for name in sorted(_imports(cell)):
-            written = any(f"{name}.py" in source for source in sources)  # by a cell, to be imported
-            if not written and name not in sys.modules and not _findable(name):
-                missing.setdefault(name, where)
-    return [f"the package {name} is not installed ({where} imports it)" for name, where in missing.items()]
-
-
-def _imports(source: str) -> set[str]:
-    """Top-level modules, without those that a cell only tries to import."""
-    tree = parsed(source)
-    found: set[str] = set()
-    waiting: list[ast.AST] = [] if tree is None else [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add((node.module or "").partition(".")[0])
-        tried = node.body if isinstance(node, ast.Try) and node.handlers else []
-        waiting += [child for child in ast.iter_child_nodes(node) if child not in tried]
-    return found - {""}
-
-
-def _findable(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
