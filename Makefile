@@ -1,11 +1,12 @@
 # make demo    install into .venv, as a user would, and show the main job: no key, no network beyond the packages
 # make test    everything that must hold, with the tools of .venv-dev
-# make test-all    the tests on each Python of VERSIONS that this machine has
+# make test-all    the tests on each Python of VERSIONS that this machine has; fewer: PARTS="quick notebooks"
 # Another interpreter: make test PYTHON=python3.12. More for pytest: make unit ARGS="-k settings".
 
 PYTHON ?= python3
 DEV ?= .venv-dev
 VERSIONS ?= 3.11 3.12 3.13
+PARTS ?= unit notebooks
 ARGS ?=
 QUESTION := "Which public functions of the standard library accept a parameter that their docstring never mentions? \
 Count them by package, and explain the worst offender."
@@ -15,7 +16,7 @@ PACKAGING := pyproject.toml README.md rlm_kernel/_version.py $(wildcard kernelsp
 SOURCES := $(PACKAGING) $(shell find rlm_kernel -name '*.py')
 
 .NOTPARALLEL:
-.PHONY: demo test lint unit notebooks test-all clean
+.PHONY: demo test lint unit quick kernels notebooks test-all clean
 
 demo: .venv/installed
 	.venv/bin/jupyter rlm run $(QUESTION) -m scripted:notebooks/stdlib_replies.py \
@@ -29,11 +30,15 @@ lint: $(DEV)/installed
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports --no-cache
 
-# Tests with a kernel wait for a process that is to answer in time: one that failed beside another runs once more alone.
+unit: quick kernels
+
 # No test selected is pytest's exit code 5.
-unit: $(DEV)/installed
+quick: $(DEV)/installed
 	$(DEV)/bin/pytest -m "not kernel" -n 2 $(ARGS) || [ $$? = 5 ]
-	$(DEV)/bin/pytest -m kernel -n 2 --dist loadfile $(ARGS) || [ $$? = 5 ] || \
+
+# These wait for processes more than they work, and for answers in time: one that failed beside others runs once more alone.
+kernels: $(DEV)/installed
+	$(DEV)/bin/pytest -m kernel -n 3 --dist loadfile $(ARGS) || [ $$? = 5 ] || \
 	  $(DEV)/bin/pytest -m kernel --last-failed --last-failed-no-failures none $(ARGS)
 
 # The kernel is the one that the notebook names, so the installed one; its view has to be still to be compared.
@@ -50,7 +55,7 @@ test-all:
 	  done; \
 	  if [ -z "$$found" ]; then echo "Python $$version: not on this machine, not tested"; continue; fi; \
 	  echo "Python $$version: $$found"; \
-	  KILLS=1 $(MAKE) --no-print-directory unit notebooks PYTHON="$$found" DEV=.venv-$$version || exit 1; \
+	  KILLS=1 $(MAKE) --no-print-directory $(PARTS) PYTHON="$$found" DEV=.venv-$$version || exit 1; \
 	done
 
 # Files of their own say how far an environment is: one that was interrupted while it was made does not count.
@@ -65,7 +70,7 @@ test-all:
 	touch $@
 
 $(DEV)/installed: $(DEV)/made $(PACKAGING)
-	$(DEV)/bin/python $(PIP_INSTALL) -e '.[dev]'
+	$(DEV)/bin/python $(PIP_INSTALL) --no-compile -e '.[dev]'
 	touch $@
 
 clean:

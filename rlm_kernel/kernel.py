@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import threading
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import Type
+from zmq import ZMQError
 
 from rlm_kernel import __version__
 from rlm_kernel.extension import Stoppable, load
@@ -51,6 +53,16 @@ class RLMKernel(Stoppable, IPythonKernel):
 class RLMKernelApp(IPKernelApp):
     name = "rlm-kernel"
     kernel_class = Type(RLMKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)  # type: ignore[assignment]
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        try:
+            super().initialize(argv)  # type: ignore[no-untyped-call]
+        except ZMQError as error:
+            # A client chooses the ports before the kernel takes them, so another process can be first. ipykernel's
+            # threads then keep a kernel alive that never answers; of one that has ended, a server starts another.
+            self.log.critical("The kernel cannot listen: %s. Start it again: it gets other ports.", error)
+            logging.shutdown()
+            os._exit(1)
 
     def init_io(self) -> None:
         # nbval hands it down to the kernels that it starts. Where it is, ipykernel takes the process for one that

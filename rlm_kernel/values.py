@@ -18,6 +18,9 @@ Role = Literal["system", "user", "assistant"]
 Output = dict[str, Any]
 """One nbformat 4.5 output: `stream`, `execute_result`, `display_data` or `error`."""
 
+Slice = tuple[int | None, int | None]
+"""What of a text or a table is asked for, `None` for an end: lines as an editor counts them, the rest as Python."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jupyter_client.connect import write_connection_file
 
 from tests.kernel_process import KernelProcess, block, kernel_process, script
 
@@ -496,3 +500,16 @@ def test_rlm_tells_the_flow_of_results_of_the_last_run(tmp_path: Path, name: str
     told = cell.displays("text/plain")[0]
     assert {"graph": "numbers", "savings": "0.1", "cache": "agent"}[name] in told
     assert bool(cell.displays("text/vnd.mermaid")) == (name == "graph")
+
+
+@pytest.mark.parametrize("port", ["iopub_port", "shell_port"])
+def test_a_kernel_whose_port_another_took_ends_and_says_so(tmp_path: Path, port: str) -> None:
+    file = tmp_path / "connection.json"
+    write_connection_file(str(file))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file.write_text(json.dumps({**json.loads(file.read_text()), port: taken.getsockname()[1]}))
+        command = [sys.executable, "-m", "rlm_kernel", "-f", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "The kernel cannot listen: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -237,7 +237,7 @@ def test_sixteen_at_once_are_sixteen_at_the_model_for_agents_at_every_depth(tmp_
         down = f"FINAL(llm_query_batched(['q'] * {width}, [1] * {width}))" if width else "FINAL(1)"
         if "You are the first agent" in first:
             down = "FINAL(llm_query_batched(['q'] * 12, [1] * 12))"
-        return Answer(text=block(down), latency_s=0.05)
+        return Answer(text=block(down), latency_s=0.3)
 
     with (
         OpenAIServer() as server,

@@ -101,14 +101,13 @@ def paid(journal: Path) -> set[str]:
     return steps | {call.request_sha for agent in trace for call in agent.all_calls if call.reply is not None}
 
 
-def kill_after(kernel: KernelProcess, folder: Path, code: str, seconds: float, known: set[Path]) -> Path:
-    """Runs the cell, and kills the kernel so long after its journal has begun; the journal."""
+def kill_after(kernel: KernelProcess, folder: Path, code: str, size: int, known: set[Path]) -> Path:
+    """Runs the cell, and kills the kernel as soon as its journal has so many bytes; the journal."""
     kernel.start(code)
     end = time.monotonic() + 30
-    while not (begun := set(folder.glob(".rlm/runs/*.jsonl")) - known):
+    while not (begun := set(folder.glob(".rlm/runs/*.jsonl")) - known) or min(begun).stat().st_size < size:
         assert time.monotonic() < end
-        time.sleep(0.002)
-    time.sleep(seconds)
+        time.sleep(0.001)
     kernel.manager.signal_kernel(9)
     while kernel.manager.is_alive():
         time.sleep(0.01)
@@ -123,8 +122,8 @@ def server():
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
-    """What happens where nothing goes wrong, and how long it takes."""
+def uninterrupted(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
+    """What happens where nothing goes wrong, and how many bytes its journal has."""
     folder = tmp_path_factory.mktemp("whole")
     with kernel_process(folder, **environ(server)) as kernel:
         kernel.run(CONTEXT)
@@ -132,14 +131,14 @@ def uninterrupted(server: OpenAIServer, tmp_path_factory: pytest.TempPathFactory
         trace = load_trace(newest(folder))
     assert len(trace.agents) == 10
     assert trace.totals.steps == 40
-    return what_happened(trace), trace.totals.seconds or 0.0
+    return what_happened(trace), newest(folder).stat().st_size
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_run_goes_on_and_pays_nothing_twice(
-    seed: int, server: OpenAIServer, uninterrupted: tuple[dict[str, Any], float], tmp_path: Path
+    seed: int, server: OpenAIServer, uninterrupted: tuple[dict[str, Any], int], tmp_path: Path
 ) -> None:
-    whole, seconds = uninterrupted
+    whole, size = uninterrupted
     chance = random.Random(seed)
     known: set[Path] = set()
     server.clear()
@@ -151,17 +150,19 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(
         with kernel_process(tmp_path, **environ(server)) as kernel:
             if attempt == 0:
                 kernel.run(CONTEXT)
-            journal = kill_after(kernel, tmp_path, code, chance.uniform(0, seconds / (1 + attempt)), known)
+            journal = kill_after(kernel, tmp_path, code, chance.randrange(size), known)
         assert not already & set(asked(server))
         known.add(journal)
         already |= paid(journal)
         server.clear()
+        if (killed := load_trace(journal)).root is None or killed.tree.end is not None:
+            break  # killed before it had begun, or when it was over: there is nothing to go on with
 
     with kernel_process(tmp_path, **environ(server)) as kernel:
         cell = kernel.run("%%rlm --continue -q")
     begun = [path for path in known if load_trace(path).root is not None]
     if not begun or any(load_trace(path).tree.end is not None for path in known):
-        assert "no run" in cell.evalue  # killed before it had begun, or when it was over
+        assert "no run" in cell.evalue
         return
     assert cell.status == "ok", cell.evalue
     assert cell.result == "96"

@@ -11,8 +11,7 @@ from rlm_kernel.errors import UsageError
 from rlm_kernel.namespace.caller import Caller, caller
 from rlm_kernel.namespace.names import named, store_with
 from rlm_kernel.store import Store
-
-Slice = tuple[int | None, int | None]
+from rlm_kernel.values import Slice
 
 _COMPARED = 1_000
 """Names with which one that there is not is compared."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rlm_kernel.errors import UsageError
+from rlm_kernel.values import Slice
 
 _log = logging.getLogger(__name__)
 
@@ -68,9 +69,9 @@ class Reader(Protocol):
         *,
         store: int,
         max_tokens: int | None,
-        lines: tuple[int | None, int | None] | None,
-        chars: tuple[int | None, int | None] | None,
-        rows: tuple[int | None, int | None] | None,
+        lines: Slice | None,
+        chars: Slice | None,
+        rows: Slice | None,
     ) -> str: ...
 
 
@@ -99,9 +100,9 @@ def read_text(
     *,
     store: int = 0,
     max_tokens: int | None = None,
-    lines: tuple[int | None, int | None] | None = None,
-    chars: tuple[int | None, int | None] | None = None,
-    rows: tuple[int | None, int | None] | None = None,
+    lines: Slice | None = None,
+    chars: Slice | None = None,
+    rows: Slice | None = None,
 ) -> str:
     """
     `value` under that name in messages and in the record. Raises as `Reader` does.

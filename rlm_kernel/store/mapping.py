@@ -13,6 +13,7 @@ from rlm_kernel.store.hooks import read_text
 from rlm_kernel.store.listing import listing
 from rlm_kernel.store.naming import short, type_name
 from rlm_kernel.store.tables import History, Listing
+from rlm_kernel.values import Slice
 
 _SHOWN_KEYS = 20
 
@@ -58,9 +59,9 @@ class Store(MutableMapping[str, object]):
         key: str,
         *,
         max_tokens: int | None = None,
-        lines: tuple[int | None, int | None] | None = None,
-        chars: tuple[int | None, int | None] | None = None,
-        rows: tuple[int | None, int | None] | None = None,
+        lines: Slice | None = None,
+        chars: Slice | None = None,
+        rows: Slice | None = None,
     ) -> str:
         """Its text, bounded and counted, for the window of whoever asks; `READ` of the same name says how."""
         value = self._held.find(key)

@@ -12,6 +12,5 @@ from __future__ import annotations
 from rlm_kernel.window.budget import ReadBudget, read
 from rlm_kernel.window.fitting import Window, as_text
 from rlm_kernel.window.glancing import glance
-from rlm_kernel.window.slices import Slice
 
-__all__ = ["ReadBudget", "Slice", "Window", "as_text", "glance", "read"]
+__all__ = ["ReadBudget", "Window", "as_text", "glance", "read"]

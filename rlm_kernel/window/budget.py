@@ -8,8 +8,8 @@ from rlm_kernel.errors import ContextBudgetExceeded, UsageError
 from rlm_kernel.lm.tokens import count as count_tokens
 from rlm_kernel.namespace.caller import Reading
 from rlm_kernel.preview.kinds import Show, is_a
+from rlm_kernel.values import Slice
 from rlm_kernel.window.fitting import Window, as_text
-from rlm_kernel.window.slices import Slice
 from rlm_kernel.window.source import Count
 from rlm_kernel.window.tables import has_rows
 from rlm_kernel.window.text import base_of

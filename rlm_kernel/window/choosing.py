@@ -5,10 +5,11 @@ from __future__ import annotations
 from rlm_kernel.errors import UsageError
 from rlm_kernel.preview import kinds
 from rlm_kernel.preview.kinds import Show
+from rlm_kernel.values import Slice
 from rlm_kernel.window.foreign import Bounded, bounded
 from rlm_kernel.window.objects import Object
 from rlm_kernel.window.rows import Rows
-from rlm_kernel.window.slices import Slice, line_span, span
+from rlm_kernel.window.slices import line_span, span
 from rlm_kernel.window.source import Source
 from rlm_kernel.window.tables import has_rows, is_table, table_of, table_of_items
 from rlm_kernel.window.text import Text, base_of

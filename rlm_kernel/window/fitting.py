@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from rlm_kernel.lm.tokens import count as count_tokens
 from rlm_kernel.preview.kinds import Show
+from rlm_kernel.values import Slice
 from rlm_kernel.window.choosing import source_of
-from rlm_kernel.window.slices import Slice, given_slice
+from rlm_kernel.window.slices import given_slice
 from rlm_kernel.window.source import Count
 
 _MOST_CHARS_PER_TOKEN = 16

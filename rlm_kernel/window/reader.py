@@ -8,10 +8,9 @@ from rlm_kernel import preview
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.namespace import present
 from rlm_kernel.store import WITNESS
-from rlm_kernel.values import PlainText
+from rlm_kernel.values import PlainText, Slice
 from rlm_kernel.window.budget import ReadBudget, read
 from rlm_kernel.window.glancing import glance
-from rlm_kernel.window.slices import Slice
 
 
 def read_for_caller(

@@ -11,8 +11,9 @@ from rlm_kernel.preview.brief import brief
 from rlm_kernel.preview.kinds import Show, is_a
 from rlm_kernel.preview.lines import one_line
 from rlm_kernel.preview.text import HEAD_SHARE, clip, marker
+from rlm_kernel.values import Slice
 from rlm_kernel.window.foreign import Remembering
-from rlm_kernel.window.slices import Slice, span
+from rlm_kernel.window.slices import span
 from rlm_kernel.window.source import BUILT_ANYWAY, Count
 from rlm_kernel.window.tables import Table, is_table
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from rlm_kernel.errors import UsageError
 from rlm_kernel.preview.kinds import is_a
-
-Slice = tuple[int | None, int | None]
+from rlm_kernel.values import Slice
 
 
 def given_slice(lines: object, chars: object, rows: object) -> tuple[str, Slice] | None:
