@@ -7,8 +7,11 @@ Done at import, because the kernels that tests start are other processes and inh
 from __future__ import annotations
 
 import atexit
+import contextlib
+import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 
@@ -25,18 +28,20 @@ for _name in list(os.environ):
 for _name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
     os.environ[_name] = os.path.join(_home, _name.lower())
 
-# jupyter_client chooses ports that are free now, and the kernel takes them a second later: processes that start kernels
-# beside each other would now and then choose the same. So each has ports of its own.
+# jupyter_client chooses ports that are free now, and the kernel takes them a second later: beside others that are given
+# free ports, a start would fail now and then. So each worker has ports of its own, of those that nobody is given.
 if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    _own, _workers = int(_worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    _find = LocalPortCache.find_available_port
+    _first = 10_000 + 2_000 * int(_worker.removeprefix("gw"))
+    _ports = itertools.cycle(range(_first, _first + 2_000))
 
-    def _find_own(cache: LocalPortCache, ip: str) -> int:
-        while (port := _find(cache, ip)) // 2 % _workers != _own:  # Linux gives odd ones only
-            pass
-        return port
+    def _find(cache: LocalPortCache, ip: str) -> int:
+        for port in _ports:
+            with contextlib.suppress(OSError), socket.socket() as found:
+                found.bind((ip, port))
+                return port
+        raise AssertionError  # a cycle has no end
 
-    LocalPortCache.find_available_port = _find_own  # type: ignore[method-assign]
+    LocalPortCache.find_available_port = _find  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,9 @@ class Bound:
         except TypeError:  # somebody wrote something else than text, straight to sys.stdout.write
             texts = [str(text) for text in texts]
             size = sum(map(len, texts))
+        if not self._room:
+            self._drop(texts, size)
+            return ""
         if size > self._room:
             texts = self._split(texts)
         text = "".join(texts)
@@ -52,15 +55,15 @@ class Bound:
         room, kept = self._room, []
         for at, text in enumerate(texts):
             if room <= 0:
-                self._drop(texts[at:])
+                self._drop(texts[at:], sum(map(len, texts[at:])))
                 break
             kept.append(text[:room])
             if len(text) > room:
-                self._drop([text[max(room, len(text) - TAIL_CHARS) :]], count=len(text) - room)
+                self._drop([text[max(room, len(text) - TAIL_CHARS) :]], len(text) - room)
             room -= len(kept[-1])
         return kept
 
-    def _drop(self, texts: list[str], count: int | None = None) -> None:
-        self.dropped += sum(map(len, texts)) if count is None else count
+    def _drop(self, texts: list[str], count: int) -> None:
+        self.dropped += count
         last = texts[-200:]  # printed text comes in small pieces; a tail of 200 of them is enough to see how it ended
         self._tail = (self._tail + "".join(text[-TAIL_CHARS:] for text in last))[-TAIL_CHARS:]
