@@ -7,18 +7,23 @@ thread and cannot tell a live model from a recorded one. Tests play the model by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from rlm_kernel import preview, prompts
 from rlm_kernel.parsing import parse
-from rlm_kernel.values import CellResult, Ending, Message, Remaining, Reply
+from rlm_kernel.preview.text import clip
+from rlm_kernel.values import CellError, CellResult, Ending, Message, Remaining, Reply
 
 STRIKES = 3
 """Replies in a row with nothing to run, after which the agent is given up."""
 
 MAX_REPLY_CHARS = 200_000
 """Characters of a reply that stay in the conversation, head and tail. The trace keeps the whole."""
+
+NAME_CHARS = 40
+"""Of an error's type, which is told however little an agent may see: a longer name could be data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def control(briefing: prompts.Briefing) -> Generator[Wanted, Came, Outcome]:
     messages = [Message("system", prompts.SYSTEM), Message("user", prompts.first_message(briefing))]
     step = strikes = 0
     looked = False
-    shown = 0
+    shown = briefing.read_tokens
     while limits.max_steps is None or step < limits.max_steps:
         step += 1
         reply = yield Ask(step, tuple(messages), shown)
@@ -119,18 +124,29 @@ def control(briefing: prompts.Briefing) -> Generator[Wanted, Came, Outcome]:
         if result.final is not None:
             return Outcome("final", result.final.value, result.final.name)
         left, unseen = observed.remaining.read_tokens, observed.read_unseen
-        text, shown = preview.observe_within(
+        seen = preview.observe_within(
             None if left is None else left + unseen,
             result.outputs,
             error=result.error,
             limit=limits.max_output_chars,
             dropped_chars=result.dropped_chars,
         )
+        shown = seen.tokens
         then = None if left is None else left - max(0, shown - unseen)
         notice = prompts.notice(replace(observed.remaining, read_tokens=then), limits)
-        content = prompts.observation(text, ignored_blocks=parsed.ignored_blocks, notes=result.notes, notice=notice)
+        error, notes = result.error, result.notes
+        if error is not None and (seen.cut or error.name not in seen.text):
+            notes = (prompts.ended_with(clip(error.name, NAME_CHARS), _line(error, step)), *notes)
+        content = prompts.observation(seen.text, ignored_blocks=parsed.ignored_blocks, notes=notes, notice=notice)
         messages.append(Message("user", content))
     return Outcome("limit", message="max_steps")
+
+
+def _line(error: CellError, step: int) -> int | None:
+    """Of the cell, as the traceback begins; None where it does not begin in that cell."""
+    head = "Traceback (most recent call last):\n"
+    found = re.match(rf"  (?:agent [\d.]+, )?step {step}, line (\d{{1,6}})\b", error.traceback.removeprefix(head))
+    return None if found is None else int(found[1])
 
 
 def _kept(text: str) -> str:

@@ -11,7 +11,7 @@ Everything that goes wrong here, sorted by who acts next.
     ├── RunInterrupted     nobody: Stop was pressed
     ├── ContextBudgetExceeded   the model: it asked to read more than it may; `.key`, `.tokens`, `.used`, `.allowed`
     ├── InvalidTransition  the person: a workflow was sent where it may not go; `.from_state`, `.to_state`, `.allowed`
-    ├── Diverged           the person: a replay came to something else than the record; `.where`, `.difference`
+    ├── Diverged           the person: a replay came to something else; `.where`, `.what`, `.recorded`, `.came`, `.hint`
     └── TraceError         the person: a journal or a notebook cannot be written or read
 
     FinalAnswer (BaseException)    no error: how `FINAL` leaves a cell
@@ -21,6 +21,8 @@ What a model's own code raises is none of these; that is a value, `CellResult.er
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Self
 
 from rlm_kernel.values import Attempt, Final, Run
@@ -37,15 +39,22 @@ class RLMError(Exception):
         """The same error, as the caller of that sub-agent gets it. A copy: many may have met the very same one."""
         if self.agent is not None:
             return self
-        copy = type(self).__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        copy.agent = agent
-        copy.args = (f"agent {agent}: {self}", *self.args[1:])
-        return copy
+        copied = copy.copy(self)
+        copied.agent = agent
+        copied.args = (f"agent {agent}: {self}", *self.args[1:])
+        return copied
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
+        """For copies and pickles: past `__init__`, which takes what the message was made of, and not the message."""
+        return _anew, (type(self), *self.args), self.__dict__
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows this instead of a traceback: the frames would be ours, and the reader cannot mend those."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def _anew(kind: type[RLMError], *args: object) -> RLMError:
+    return kind.__new__(kind, *args)
 
 
 class UsageError(RLMError, ValueError):
@@ -114,7 +123,10 @@ class Diverged(RLMError):
 
 
 class ContextBudgetExceeded(RLMError):
-    """A READ of more than may still be read. Nothing was loaded. `tokens` of `key`, `used` and `allowed` so far."""
+    """
+    A READ, or a question, of more than its reader may still read. Nothing was loaded. `tokens` of `key`, `used` and
+    `allowed` so far.
+    """
 
     def __init__(self, key: str, tokens: int, used: int, allowed: int, hint: str = "") -> None:
         mend = f"; {hint}" if hint else ""

@@ -21,13 +21,20 @@ KEPT_BYTES = 1_000_000
 """Up to this size a value stands in the trace itself."""
 
 ANY_SIZE = 2**62
-_LARGEST = 2_000_000_000
-"""Whatever is asked for: it is in the memory as a text beside the value, and a few lists may stand for any number."""
+LARGEST = 2_000_000_000
+"""
+Bytes, whatever is asked for: it is in the memory as a text beside the value, and a few lists may stand for any number.
+"""
 
 LOOKED_AT = 64_000_000
 """Bytes, and a five-hundredth of that in objects, that a fingerprint looks at: of larger data it tells most changes."""
 
+MOST_OBJECTS = 5_000_000
+"""That a fingerprint of all looks at, in some five seconds."""
+
 _DEEPEST = 50
+_SHORT = 1_000
+"""Characters of a text that is hashed together with what stands around it."""
 
 
 class _NotPlain(Exception):
@@ -40,12 +47,25 @@ def fingerprint(value: object, looked_at: int = LOOKED_AT) -> str | None:
 
     Of a long text its head and tail are looked at, of a long list what comes first: it takes less than a second.
     """
-    digest = _Digest(looked_at)
+    return _fingerprint(value, looked_at, max(1_000, looked_at // 500))[0]
+
+
+def whole_fingerprint(value: object) -> tuple[str | None, bool]:
+    """
+    The same over all of it, and whether it was so: of what is larger than `LARGEST` and `MOST_OBJECTS`, it was not.
+
+    A gigabyte of text takes a second, and so does a million of objects.
+    """
+    return _fingerprint(value, LARGEST, MOST_OBJECTS)
+
+
+def _fingerprint(value: object, looked_at: int, objects: int) -> tuple[str | None, bool]:
+    digest = _Digest(looked_at, objects)
     try:
         digest.add(value, 0)
     except (_NotPlain, RuntimeError):  # RuntimeError: another thread changes a dict
-        return None
-    return digest.sha.hexdigest()
+        return None, False
+    return digest.done(), digest.objects > 0 and digest.bytes >= 0
 
 
 def _type(value: object) -> type:
@@ -55,53 +75,74 @@ def _type(value: object) -> type:
 
 
 class _Digest:
-    def __init__(self, looked_at: int) -> None:
-        self.sha = hashlib.sha256()
-        self._bytes = looked_at
-        self._objects = max(1_000, looked_at // 500)
+    def __init__(self, looked_at: int, objects: int) -> None:
+        self.bytes = looked_at
+        self.objects = objects
+        """How many more are looked at; below zero of the bytes, and zero of these, not all was."""
+        self._sha = hashlib.sha256()
+        self._waiting: list[str] = []
+        """Which comes next: a call for many is as dear as one for each."""
+
+    def done(self) -> str:
+        self._write()
+        return self._sha.hexdigest()
 
     def add(self, value: object, depth: int) -> None:
         kind = _type(value)
-        self._objects -= 1
+        self.objects -= 1
         if depth > _DEEPEST:
             raise _NotPlain
         if kind is str or kind is bytes:
             self._text(value)  # type: ignore[arg-type]
         elif kind is list or kind is tuple:
-            self._head(kind, len(value))  # type: ignore[arg-type]
+            self._told(f"{kind.__name__} {len(value)};")  # type: ignore[arg-type]
             for item in value:  # type: ignore[attr-defined]
-                if self._objects <= 0:
+                if self.objects <= 0:
                     return
                 self.add(item, depth + 1)
         elif kind is dict or kind is Store:
-            self._head(kind, len(value))  # type: ignore[arg-type]
+            self._told(f"{kind.__name__} {len(value)};")  # type: ignore[arg-type]
             for key, item in value.items():  # type: ignore[attr-defined]
-                if self._objects <= 0:
+                if self.objects <= 0:
                     return
                 self.add(key, depth + 1)
                 self.add(item, depth + 1)
         elif kind is int and value.bit_length() > 10_000:  # type: ignore[attr-defined]
             raise _NotPlain  # Python writes no decimals of that many
         elif value is None or kind is bool or kind is int or kind is float:
-            self.sha.update(f"{kind.__name__} {value!r};".encode())
+            self._told(f"{kind.__name__} {value!r};")
         else:
             raise _NotPlain
 
-    def _head(self, kind: type, size: int) -> None:
-        self.sha.update(f"{kind.__name__} {size};".encode())
-
     def _text(self, value: str | bytes) -> None:
-        self._head(_type(value), len(value))
-        half = max(0, self._bytes) // 2
-        for part in (value,) if len(value) <= 2 * half else (value[:half], value[len(value) - half :]):
+        size, half = len(value), max(0, self.bytes) // 2
+        self.bytes -= size
+        self._told(f"{_type(value).__name__} {size};")
+        if size <= _SHORT and size <= 2 * half and isinstance(value, str):
+            self._waiting.append(value)
+            return
+        self._write()
+        for part in (value,) if size <= 2 * half else (value[:half], value[size - half :]):
             self._pieces(part)
-        self._bytes -= len(value)
 
     def _pieces(self, value: str | bytes) -> None:
         """In pieces, so that no second copy of a large text is made."""
         for start in range(0, len(value), 1_000_000):
             piece = value[start : start + 1_000_000]
-            self.sha.update(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass"))
+            self._sha.update(piece if isinstance(piece, bytes) else _encoded(piece))
+
+    def _told(self, words: str) -> None:
+        self._waiting.append(words)
+        if len(self._waiting) > 1_000:
+            self._write()
+
+    def _write(self) -> None:
+        self._sha.update(_encoded("".join(self._waiting)))
+        self._waiting.clear()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +155,7 @@ class Kept:
 def keep(value: object, most: int = KEPT_BYTES) -> Kept | None:
     """The value as text, of which `restore` makes it again; None where it is larger than `most` bytes, or not plain."""
     try:
-        most = min(most, _LARGEST)
+        most = min(most, LARGEST)
         if _size(value, most, 0, {}) > most:
             return None
         if _type(value) is str:
@@ -134,10 +175,10 @@ def as_text(kept: Kept) -> str:
     return base64.b64decode(kept.text).decode("utf-8", "replace")
 
 
-def is_large(value: object, most: int = KEPT_BYTES) -> bool:
+def is_large(value: object) -> bool:
     """Whether `keep` leaves it out for its size."""
     try:
-        return _size(value, most, 0, {}) > most
+        return _size(value, KEPT_BYTES, 0, {}) > KEPT_BYTES
     except (_NotPlain, RuntimeError):
         return False
 

@@ -11,6 +11,7 @@ from rlm_kernel.environment.interrupts import stoppable
 from rlm_kernel.environment.notebooklike import a_namespace, a_shell
 from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import resolve
+from rlm_kernel.lm.thread import in_a_loop
 from rlm_kernel.namespace import LENT
 from rlm_kernel.rerun.again import Replay
 from rlm_kernel.rerun.needs import prepare
@@ -39,17 +40,9 @@ def run(
     Raises UsageError, ModelError, LimitExceeded, NoAnswer or RunInterrupted; each but the first has what was reached
     as its `run`.
     """
-    if _in_a_loop():
+    if in_a_loop():
         raise UsageError("an event loop is running here already: use `await rlm_kernel.arun(...)`, or a %%rlm cell")
     return asyncio.run(arun(question, context, model=model, schema=schema, quiet=quiet, **settings))
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 async def arun(
@@ -104,7 +97,7 @@ def replay(trace: str | Path | Trace, context: object = None, *, strict: bool = 
     come out otherwise no more than others. With `rerun`, those marked `%rlm no-rerun` run too. Raises Diverged at the
     first cell that comes to something else, UsageError where the record cannot run here, TraceError.
     """
-    if _in_a_loop():
+    if in_a_loop():
         raise UsageError("an event loop is running here already: use %rlm replay, or a thread")
     loaded = trace if isinstance(trace, Trace) else load_trace(trace)
     empty = Store()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import fields
 from typing import Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, argument_group, magic_arguments, parse_argstring
 
 from rlm_kernel import prompts, question, telling
 from rlm_kernel.asking import ask
@@ -19,29 +18,25 @@ from rlm_kernel.person import step_into
 from rlm_kernel.rerun import commands, onward
 from rlm_kernel.runner import brief
 from rlm_kernel.schema import Schema
+from rlm_kernel.settings import OF_A_QUESTION, flags
 from rlm_kernel.workspace import Workspace
 
 RERUNNING = {"replay": commands.replay, "fork": commands.fork}
 """These ask and run cells, and are awaited, see `extension.await_rlm`."""
 
 
+def _settings(magic: Any) -> Any:
+    """The options of the settings that one question can have of its own."""
+    for name, what in reversed(OF_A_QUESTION.items()):  # as decorators are: the last one comes first
+        magic = argument(*flags(name), help=what)(magic)
+    return argument_group("settings", "for this question; %config RLM sets them for all")(magic)
+
+
 @magics_class
 class RLMMagics(Magics):
     @magic_arguments()
-    @argument("-m", "--model", help="the model that answers, such as openai/gpt-5-mini or scripted:replies.py")
     @argument("-c", "--context", action="append", help="an expression, or the path of a file or folder, for `context`")
     @argument("-o", "--output", metavar="VAR", help="the variable that gets the answer")
-    @argument("--max-steps", help="replies of the model")
-    @argument("--max-depth", help="levels of sub-agents below the first agent")
-    @argument("--max-calls", help="model calls in the whole run")
-    @argument("--max-tokens", help="tokens of the whole run")
-    @argument("--max-cost-usd", help="US dollars of the whole run")
-    @argument("--max-seconds", help="seconds of the whole run")
-    @argument("--max-output-chars", help="characters of a cell's outputs that the model sees")
-    @argument("--max-reply-tokens", help="tokens of one reply")
-    @argument("--max-tokens-per-read", help="tokens that one READ gives")
-    @argument("--max-read-tokens", help="tokens of data that an agent may see in all")
-    @argument("--models", help="a model for each depth, with commas between")
     @argument("--schema", metavar="EXPR", help="the form of the answer: list[str], a pydantic model, a JSON Schema")
     @argument("--continue", dest="run", nargs="?", const="", metavar="RUN", help="go on with a run that broke off")
     @argument(
@@ -53,6 +48,7 @@ class RLMMagics(Magics):
     @argument("--replay", metavar="TRACE", help="take the replies from this trace, and ask no model")
     @argument("--dry-run", action="store_true", help="show the first request and send nothing")
     @argument("-q", "--quiet", action="store_true", help="show the answer and nothing else")
+    @_settings
     @no_var_expand
     @cell_magic
     async def rlm(self, line: str, cell: str) -> object:
@@ -85,7 +81,7 @@ class RLMMagics(Magics):
         recorded = None
         if options.replay is not None:
             if given := _given(options):
-                raise UsageError(f"--replay asks no model: leave out --{next(iter(given)).replace('_', '-')}")
+                raise UsageError(f"--replay asks no model: leave out {flags(next(iter(given)))[-1]}")
             form = None if schema is None else Redactor().text(schema.told)
             recorded = commands.answered_from(workspace, options.replay, asked, form, options.rerun == "yes")
             settings = settings.replaced(models=[], **recorded.limits(settings.traits(config=True)))
@@ -107,6 +103,7 @@ class RLMMagics(Magics):
             output=options.output,
             quiet=options.quiet,
             rerun=options.rerun,
+            named=["context"] if options.context else [],
         )
 
     @no_var_expand
@@ -130,7 +127,10 @@ class RLMMagics(Magics):
     @line_magic("rlm")  # type: ignore[arg-type]
     @no_var_expand
     def tell(self, line: str) -> Any:
-        """%rlm [status|agents|graph|savings|cache|usage|trace [FILE]|prompt [[AGENT] STEP]|runs|doctor|replay|fork]"""
+        """
+        %rlm [status|agents|usage|trace [FILE]|prompt [[AGENT] STEP]|runs|doctor|replay|fork]
+        %rlm graph|savings|cache [--json]
+        """
         workspace = Workspace.of(self.shell)
         name, *arguments = line.split() or ["status"]
         rest = line.strip().removeprefix(name).strip()
@@ -139,8 +139,11 @@ class RLMMagics(Magics):
         if name not in telling.COMMANDS:
             known = ", ".join([*telling.COMMANDS, *RERUNNING])
             raise UsageError(f"%rlm {name}: there is %rlm {known}")
+        if arguments == ["--json"] and name in telling.AS_DATA:
+            telling.as_data(workspace, name)
+            return None
         if arguments and name not in telling.TAKE_WORDS:
-            raise UsageError(f"%rlm {name} takes no argument")
+            raise UsageError(f"%rlm {name} takes {'--json or nothing' if name in telling.AS_DATA else 'no argument'}")
         if name in telling.TAKE_A_FILE:
             arguments = [_unquoted(rest)]  # with spaces in its name, as %cd takes one
         telling.COMMANDS[name](workspace, *arguments)
@@ -164,8 +167,7 @@ def _unquoted(word: str) -> str:
 
 
 def _given(options: Namespace) -> dict[str, object]:
-    limits = (field.name for field in fields(Limits))
-    return {name: value for name in ("model", "models", *limits) if (value := getattr(options, name)) is not None}
+    return {name: value for name in OF_A_QUESTION if (value := getattr(options, name)) is not None}
 
 
 def _dry_run(asked: str, namespace: dict[str, Any], limits: Limits, schema: Schema | None) -> None:

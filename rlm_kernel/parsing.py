@@ -1,5 +1,5 @@
 """
-From a model's reply to the cell it asks for: what runs, what is prose, what was thinking.
+From a model's reply to the cell it asks for: what runs, what is answer, what was thinking.
 
 Fences follow CommonMark 0.31, section 4.5, with three allowances for how models write: a fence may stand as deep as
 the list item above it, a code line at the end of the reply may carry its own closing fence, and a block that is
@@ -22,14 +22,10 @@ class Parsed:
 
     code: str | None
     """The first runnable block that is not blank, without its last line end; None where there is none to run."""
-    prose: str
-    """What stands outside thinking and outside the block that runs, other blocks as they were; stripped."""
     answer_text: str
-    """The whole reply without its thinking, stripped. Equals `prose` where nothing runs."""
+    """The whole reply without its thinking, stripped."""
     ignored_blocks: int
     """Runnable, not blank, and after the one that runs: they do not run."""
-    unclosed: bool
-    """The block that runs, or would have run but for `cut_off`, has no closing fence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +57,8 @@ def parse(reply: str, *, cut_off: bool = False) -> Parsed:
     """
     Take a reply apart. Never raises; time and memory are linear in its length.
 
-    `cut_off` says that the provider ended the reply at its length limit: then an unclosed block is a stump, and is
-    reported as `unclosed` but not given as `code`.
+    `cut_off` says that the provider ended the reply at its length limit: then an unclosed block is a stump, and does
+    not run.
 
     Nothing inside `<think>`, `<thinking>` or `<reasoning>` runs. A tag that is never closed hides the rest of the
     reply if it begins its line, and is mere text elsewhere. An end tag that was never opened, at an edge of its
@@ -72,7 +68,6 @@ def parse(reply: str, *, cut_off: bool = False) -> Parsed:
     last_closing = {tag[1].lower(): tag.start() for tag in _CLOSING_TAG[_TAGS].finditer(text)}
     shown: list[str] = []  # pieces of the reply that are not thinking
     cell: _Cell | None = None
-    cell_at = 0  # index of the cell in `shown`
     ignored = 0
     piece = 0  # where the piece not yet in `shown` begins
     list_seen = list_room = 0  # up to where list items were looked for; columns the last one takes before its text
@@ -117,18 +112,14 @@ def parse(reply: str, *, cut_off: bool = False) -> Parsed:
         if cell is not None:
             ignored += bool(block.body.strip())
             continue
-        shown += [text[piece : token.start()], text[token.start() : at]]
-        cell, cell_at, piece = block, len(shown) - 1, at
+        cell = block
 
     shown.append(text[piece:])
-    answer = "".join(shown).strip()
     runs = cell is not None and bool(cell.body.strip()) and (cell.closed or not cut_off)
     return Parsed(
         code=_dedent(cell.body) if cell is not None and runs else None,
-        prose=_around(shown, cell_at) if runs else answer,
-        answer_text=answer,
+        answer_text="".join(shown).strip(),
         ignored_blocks=ignored,
-        unclosed=cell is not None and not cell.closed,
     )
 
 
@@ -156,12 +147,6 @@ def _cell(text: str, opening: re.Match[str], closing: re.Match[str] | None, cut_
         # No Python ends in a fence: the last line of code carries its own.
         return _Cell(body.rstrip(opening["fence"][0]).rstrip(), True)
     return _Cell(body, False)
-
-
-def _around(shown: list[str], cell_at: int) -> str:
-    before = "".join(shown[:cell_at]).strip()
-    after = "".join(shown[cell_at + 1 :]).strip()
-    return f"{before}\n\n{after}" if before and after else before or after
 
 
 def _dedent(code: str) -> str:

@@ -15,6 +15,7 @@ from rlm_kernel.namespace import LENT, StateEnd
 
 if TYPE_CHECKING:
     from rlm_kernel.queries import Query
+    from rlm_kernel.runner import Runner
     from rlm_kernel.runner.agent import Agent
     from rlm_kernel.runner.reading import Watch
     from rlm_kernel.values import Remaining
@@ -35,17 +36,25 @@ class OwnCell:
     who = "person"
     step = None
 
-    def __init__(self) -> None:
+    def __init__(self, cell: int | None = None) -> None:
+        """`cell` is its number, where it has one."""
+        self.cell = cell
+        self.run: str | None = None
         self._watch: Watch | None = None
         self._before: list[tuple[str, tuple[Any, ...]]] = []
 
     def begins(self, agent: Agent) -> None:
         from rlm_kernel.runner.reading import Watch
 
+        self.answered_in(agent.runner)
         watch = self._watch = Watch(agent, None)
         for what, about in self._before:
             getattr(watch, what)(*about)
         self._before.clear()
+
+    def answered_in(self, runner: Runner) -> None:
+        """Or answered again: then it is the cell that it was."""
+        self.run, self.cell = runner.id, runner.cell
 
     def wrote(self, store: int, key: str, value: object, replaced: bool) -> None:
         self._hear("wrote", store, key, value, replaced)

@@ -133,6 +133,8 @@ class Briefing:
     """The form that the answer must have; None for any."""
     tools: str | None = None
     """The functions that the caller lent, with signature and docstring."""
+    read_tokens: int = 0
+    """Of the question, those that count as read."""
 
     @property
     def may_answer_in_text(self) -> bool:
@@ -209,6 +211,11 @@ def observation(text: str, *, ignored_blocks: int, notes: tuple[str, ...], notic
     return "\n\n".join(parts)
 
 
+def ended_with(error: str, line: int | None) -> str:
+    """Where the output does not show the error itself."""
+    return f"Your cell ended with {error}{'' if line is None else f' at line {line}'}."
+
+
 EMPTY_REPLY = "(empty reply)"
 """Stands in the conversation for a reply without text: providers refuse or rewrite empty messages."""
 
@@ -278,9 +285,13 @@ def _limits(briefing: Briefing) -> str:
     if limits.max_tokens_per_read is not None:
         parts.append(f"One READ gives at most {limits.max_tokens_per_read:,} tokens.")
     if limits.max_read_tokens is not None:
+        left, rest = "all of which are left", "this message"
+        if briefing.read_tokens:
+            left = f"{limits.max_read_tokens - briefing.read_tokens:,} of which are left after your question, which is long"
+            rest = "the rest of this message"
         parts.append(
-            f"In all you can see {limits.max_read_tokens:,} tokens of data, all of which are left: what you READ counts, "
-            "and what else your cells show; this message does not. Objects that you pass on by name cost nothing."
+            f"In all you can see {limits.max_read_tokens:,} tokens of data, {left}: what you READ counts, "
+            f"and what else your cells show; {rest} does not. Objects that you pass on by name cost nothing."
         )
     return " ".join(parts)
 

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from re import Match
 from typing import Any
 
 from rlm_kernel import files, preview
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import UsageError
+from rlm_kernel.placeholders import PLACEHOLDER, small_text
 from rlm_kernel.runner import HIDDEN
 from rlm_kernel.schema import Schema
-
-SMALL_CHARS = 500
-"""A value whose text is at most this long is filled into a question; a larger one is named."""
-
-_PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
 
 
 def fill(question: str, namespace: Mapping[str, object]) -> str:
     """
     `{name}` of an existing variable becomes its text where that is small, and its name where it is not.
 
-    Everything else in braces, JSON above all, is left as it stands.
+    Which braces hold a name, and what is small, is in `placeholders`.
     """
 
-    def put(found: re.Match[str]) -> str:
+    def put(found: Match[str]) -> str:
         name = found[1]
         if name not in namespace:
             return found[0]
         value = namespace[name]
-        if isinstance(value, str) and len(value) <= SMALL_CHARS:
-            return value
-        if (isinstance(value, bool | int | float) and not isinstance(value, int)) or _short_int(value):
-            return str(value)
-        return f"`{name}` ({preview.one_line(value, show=repr_within)})"
+        text = small_text(value)
+        return f"`{name}` ({preview.one_line(value, show=repr_within)})" if text is None else text
 
-    return _PLACEHOLDER.sub(put, question)
-
-
-def _short_int(value: object) -> bool:
-    return isinstance(value, int) and value.bit_length() < 1_000
+    return PLACEHOLDER.sub(put, question)
 
 
 def context_of(sources: list[str], namespace: dict[str, Any]) -> object:

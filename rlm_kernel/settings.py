@@ -30,9 +30,12 @@ from rlm_kernel.limits import Limits, Policy
 CONFIG_FILE = "jupyter_rlm_config"
 """`.py` or `.json`, in any folder that `jupyter --paths` lists under config."""
 
-_DEFAULT = Limits()
-_WHOLE = "a whole number from 0 up, or none for no limit"
-_AMOUNT = "a number from 0 up, or none for no limit"
+_DEFAULT, _POLICY = Limits(), Policy()
+
+
+def _limit(kind: Any, default: float | None, help: str) -> Any:
+    takes = f"a {'whole ' if kind is Int else ''}number from 0 up, or none for no limit"
+    return kind(default, allow_none=True, min=0, help=help).tag(config=True, takes=takes)
 
 
 class RLM(Configurable):
@@ -44,71 +47,60 @@ class RLM(Configurable):
 
     models = List(
         Unicode(),
-        help="A model for each depth: the first for the first agent, the last for all that are deeper. Where the list "
-        "is empty, `model` is asked at every depth.",
+        help="A model for each depth, in a text with commas between: the first for the first agent, the last for all "
+        "that are deeper. Where there is none, `model` is asked at every depth.",
     ).tag(config=True, takes='names of models, the first agent\'s first: ["openai/gpt-5", "openai/gpt-5-mini"]')
 
-    max_steps = Int(
-        _DEFAULT.max_steps, allow_none=True, min=0, help="Replies of the model that an agent may take."
-    ).tag(config=True, takes=_WHOLE)
-    max_depth = Int(_DEFAULT.max_depth, allow_none=True, min=0, help="Levels of sub-agents below the first agent.").tag(
-        config=True, takes=_WHOLE
+    max_steps = _limit(Int, _DEFAULT.max_steps, "Replies of the model that an agent may take.")
+    max_depth = _limit(Int, _DEFAULT.max_depth, "Levels of sub-agents below the first agent.")
+    max_calls = _limit(Int, _DEFAULT.max_calls, "Model calls in the whole run: steps and completions.")
+    max_tokens = _limit(Int, _DEFAULT.max_tokens, "Prompt and completion tokens of the whole run.")
+    max_cost_usd = _limit(
+        Float, _DEFAULT.max_cost_usd, "US dollars of the whole run. Holds only where the model's price is known."
     )
-    max_calls = Int(
-        _DEFAULT.max_calls, allow_none=True, min=0, help="Model calls in the whole run: steps and completions."
-    ).tag(config=True, takes=_WHOLE)
-    max_tokens = Int(
-        _DEFAULT.max_tokens, allow_none=True, min=0, help="Prompt and completion tokens of the whole run."
-    ).tag(config=True, takes=_WHOLE)
-    max_cost_usd = Float(
-        _DEFAULT.max_cost_usd,
-        allow_none=True,
-        min=0,
-        help="US dollars of the whole run. Holds only where the model's price is known.",
-    ).tag(config=True, takes=_AMOUNT)
-    max_seconds = Float(
-        _DEFAULT.max_seconds, allow_none=True, min=0, help="Wall-clock seconds of the whole run, its cells included."
-    ).tag(config=True, takes=_AMOUNT)
-    max_output_chars = Int(
+    max_seconds = _limit(Float, _DEFAULT.max_seconds, "Wall-clock seconds of the whole run, its cells included.")
+    max_output_chars = _limit(
+        Int,
         _DEFAULT.max_output_chars,
-        allow_none=True,
-        min=0,
-        help="Characters of a cell's outputs that go back to the model; the trace keeps the rest.",
-    ).tag(config=True, takes=_WHOLE)
-    max_reply_tokens = Int(
-        _DEFAULT.max_reply_tokens,
-        allow_none=True,
-        min=0,
-        help="Tokens of one reply, sent to the provider as its own cap.",
-    ).tag(config=True, takes=_WHOLE)
-    max_tokens_per_read = Int(
-        _DEFAULT.max_tokens_per_read, allow_none=True, min=0, help="Tokens that one READ may put into a window."
-    ).tag(config=True, takes=_WHOLE)
-    max_read_tokens = Int(
+        "Characters of a cell's outputs that go back to the model; the trace keeps the rest.",
+    )
+    max_reply_tokens = _limit(
+        Int, _DEFAULT.max_reply_tokens, "Tokens of one reply, sent to the provider as its own cap."
+    )
+    max_tokens_per_read = _limit(Int, _DEFAULT.max_tokens_per_read, "Tokens that one READ may put into a window.")
+    max_read_tokens = _limit(
+        Int,
         _DEFAULT.max_read_tokens,
-        allow_none=True,
-        min=0,
-        help="Tokens that an agent may see of data in all: what it READs, and what else its cells show it.",
-    ).tag(config=True, takes=_WHOLE)
+        "Tokens that an agent may see of data in all: what it READs, and what else its cells show it.",
+    )
 
-    max_parallel = Int(16, min=1, help="Requests under way at a model at once.").tag(
+    max_parallel = Int(_POLICY.max_parallel, min=1, help="Requests under way at a model at once.").tag(
         config=True, takes="a whole number from 1 up"
     )
-    max_agents = Int(64, min=1, help="Sub-agents of one depth whose cells run at once; more wait their turn.").tag(
-        config=True, takes="a whole number from 1 up"
-    )
+    max_agents = Int(
+        _POLICY.max_agents,
+        min=1,
+        help="Sub-agents of one depth whose cells run at once; more wait their turn. Of those in worker processes no "
+        "more than 16 run at once, whatever is set here.",
+    ).tag(config=True, takes="a whole number from 1 up")
     isolation = Enum(
         ("thread", "process"),
-        "thread",
+        _POLICY.isolation,
         help="Where the cells of sub-agents run: in threads of the kernel, or each agent's in a worker process, which "
         "costs a copy of its context and can be stopped whatever it does.",
     ).tag(config=True, takes="thread or process")
     max_memory_mb = Int(
-        None, allow_none=True, min=1, help="Megabytes that a worker process may take beside what it has at its start."
+        _POLICY.max_memory_mb,
+        allow_none=True,
+        min=1,
+        help="Megabytes that a worker process may take beside what it has at its start.",
     ).tag(config=True, takes="a whole number from 1 up, or none for no limit")
-    timeout_s = Float(600.0, min=0.001, help="Seconds that one request may take before it counts as failed.").tag(
-        config=True, takes="a number of seconds above 0"
-    )
+    timeout_s = Float(
+        600.0,
+        min=0.001,
+        help="Seconds of silence after which a request has failed: before the whole reply or, where it is streamed, "
+        "before its next piece.",
+    ).tag(config=True, takes="a number of seconds above 0")
     keep_context = Enum(
         ("small", "all", "none"),
         "small",
@@ -215,6 +207,17 @@ class RLM(Configurable):
             shown = str(value) if isinstance(value, str) else value
             raise UsageError(f"{where}={shown!r}: give {trait.metadata['takes']}") from None
         self.problems.pop(name, None)
+
+
+OF_A_QUESTION = {
+    name: str(RLM.class_traits()[name].help) for name in ("model", "models", *(field.name for field in fields(Limits)))
+}
+"""The settings that one question can have of its own, with what each is. Every door makes its options from these."""
+
+
+def flags(name: str) -> tuple[str, ...]:
+    """Of that setting's option, wherever options are typed; the last is the long one."""
+    return (*(("-m",) if name == "model" else ()), f"--{name.replace('_', '-')}")
 
 
 def _read(trait: TraitType[Any, Any], value: object) -> object:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from IPython.display import FileLink, display
 
@@ -13,10 +15,12 @@ from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import UsageError
 from rlm_kernel.trace import views
 from rlm_kernel.trace.file import may_replace, write
+from rlm_kernel.trace.tree import Tree
 from rlm_kernel.workspace import Workspace
 
 
 def status(workspace: Workspace) -> None:
+    """The model, the limits, what `context` is, the last run. Raises UsageError for a setting that cannot be used."""
     settings = workspace.settings
     settings.check()
     limits = ", ".join(f"{name}={value}" for name, value in asdict(settings.limits()).items())
@@ -31,6 +35,7 @@ def status(workspace: Workspace) -> None:
 
 
 def agents(workspace: Workspace) -> None:
+    """Of the last run: who asked whom at which step, with what each took, alone and with those below."""
     display(views.agents_bundle(workspace.tree), raw=True)
 
 
@@ -49,11 +54,18 @@ def cache(workspace: Workspace) -> None:
     display(views.cache_bundle(workspace.tree, prompts.COMPLETION_SYSTEM), raw=True)
 
 
+def as_data(workspace: Workspace, name: str) -> None:
+    """One of `AS_DATA`, as JSON."""
+    print(json.dumps(AS_DATA[name](workspace.tree), indent=1))
+
+
 def usage(workspace: Workspace) -> None:
+    """Tokens, dollars and seconds of each model call of the last run."""
     display(views.usage_bundle(workspace.tree), raw=True)
 
 
 def trace(workspace: Workspace, file: str = "") -> None:
+    """The view of the last run and where its files are; with a name in .ipynb, its notebook written there instead."""
     tree, run = workspace.tree, workspace.last_run
     if file:
         path = Path(file).expanduser()
@@ -74,6 +86,7 @@ def trace(workspace: Workspace, file: str = "") -> None:
 
 
 def prompt(workspace: Workspace, *words: str) -> None:
+    """Exactly what the model was sent, by a step's number, an agent's id or both; else at the root's last step."""
     tree = workspace.tree
     agent = tree.root
     if words and words[0] in tree.agents and (len(words) == 2 or "." in words[0]):
@@ -87,6 +100,7 @@ def prompt(workspace: Workspace, *words: str) -> None:
 
 
 def runs(workspace: Workspace) -> None:
+    """The newest 30 in the folder of the traces, the newest first."""
     folder = workspace.settings.trace_path
     journals = sorted(folder.glob("*.jsonl"), reverse=True)
     if not journals:
@@ -101,6 +115,7 @@ def no_rerun(workspace: Workspace) -> None:
 
 
 def check(workspace: Workspace) -> None:
+    """`%rlm doctor`."""
     for finding in doctor.check(workspace.settings):
         print(finding)
 
@@ -118,6 +133,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": check,
     "no-rerun": no_rerun,
 }
+AS_DATA: dict[str, Callable[[Tree], dict[str, Any]]] = {
+    "graph": lambda tree: views.graph_data(views.graph_of(tree)),
+    "savings": views.savings_data,
+    "cache": lambda tree: views.cache_data(tree, prompts.COMPLETION_SYSTEM),
+}
+"""Those that take `--json`: one object and nothing else, whose keys these functions document."""
 TAKE_A_FILE = frozenset({"trace"})
 TAKE_WORDS = frozenset({"prompt"}) | TAKE_A_FILE
 

@@ -96,7 +96,6 @@ class Workspace:
             return recorded.model(name or settings.model, lambda name: resolve(name, timeout_s=settings.timeout_s))
 
         replays = recorded is not None and recorded.kind == "replay"
-        policy = settings.policy()
         runner = Runner(
             model,
             self.shell.user_ns,
@@ -104,12 +103,12 @@ class Workspace:
             limits=settings.limits(),
             folder=None if replays else settings.trace_path,
             door=door,
-            # Replies come in the order of the record, for which none may hold back another.
-            policy=replace(policy, max_parallel=100_000) if replays else policy,
+            policy=settings.policy(),
             schema=schema,
             keep_context=settings.keep_context,
             recorded=recorded,
             origin=origin,
+            cell=self._own.cell if door == "cell" else None,
             on_change=on_change,
         )
         self.last, self.last_run = runner, None
@@ -215,7 +214,9 @@ class Workspace:
         # As it is before the cell changes anything. One that asks by a function of the person's own says nothing of
         # it: of that, what is there when it asks is what is known.
         self._found = self._look() if _ASKS.search(self.cell) else None
-        self._own = OwnCell()
+        self._own = OwnCell(self.shell.execution_count - 1 if info.store_history else None)
+        if self.replay is not None and self.replay.places.is_persons(self.cell):
+            self._own.answered_in(self.replay.runner)
         WITNESS.set(self._own)
 
     def _look(self) -> Sequence[Given]:

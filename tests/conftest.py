@@ -12,12 +12,18 @@ import itertools
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.connect import LocalPortCache
-from traitlets.config import Application
+from traitlets.config import Application, Config
+
+from rlm_kernel.environment import routing
+from tests.kernel_process import KernelProcess, kernel_process
 
 _home = tempfile.mkdtemp(prefix="rlm-tests-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
@@ -51,3 +57,30 @@ def no_command_is_left() -> Iterator[None]:
     left = Application._instance
     if left is not None:
         type(left).clear_instance()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which is the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
+    """One for the tests of a module, which go on in a folder of their own or leave nothing that counts."""
+    with kernel_process(tmp_path_factory.mktemp("kernel"), RLM_LIVE="0") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    """IPython in this process, as in a kernel; for one module alone, since whoever finds a shell behaves otherwise."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    made = InteractiveShell.instance(config=config)
+    stdout, stderr = sys.stdout, sys.stderr
+    routing.install(made)
+    yield made
+    sys.stdout, sys.stderr = stdout, stderr
+    InteractiveShell.clear_instance()

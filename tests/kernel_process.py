@@ -14,6 +14,12 @@ from typing import Any
 
 from jupyter_client.manager import KernelManager
 
+STOPPED_WITHIN_S = 3.0
+"""
+A run is over within a second of Stop: that is the promise, and its waits in the code make half of it. Thrice that is
+for a machine that is slow or has other work, and what Stop must not wait for lasts longer still.
+"""
+
 
 @dataclass
 class Cell:

@@ -49,6 +49,8 @@ class Answer:
     finish_reason: str = "stop"
     latency_s: float | None = None
     """Before the first byte; None takes the server's own."""
+    company: int = 0
+    """Not before so many requests were under way at once, or twenty seconds have passed."""
     chunk_pause_s: float = 0.0
     """Between the pieces of a stream."""
     reasoning: str = ""
@@ -207,6 +209,9 @@ class OpenAIServer:
         return Answer(answer) if isinstance(answer, str) else answer
 
     async def _answer(self, request: web.Request, body: dict[str, Any], answer: Answer) -> web.StreamResponse:
+        end = time.monotonic() + 20
+        while self.max_in_flight < answer.company and time.monotonic() < end:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(self.latency_s if answer.latency_s is None else answer.latency_s)
         if answer.fault == "drop":
             return _cut(request)

@@ -8,18 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from rlm_kernel.limits import Limits
+from rlm_kernel.settings import flags
+from rlm_kernel.trace.loading import load_trace
 from tests.kernel_process import block, script
 
 pytestmark = pytest.mark.kernel
 
 
-def rlm(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+def rlm(folder: Path, *arguments: str, command: str = "run", **environ: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "jupyter", "rlm", "run", *arguments],
+        [sys.executable, "-m", "jupyter", "rlm", command, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,6 +82,20 @@ def test_exit_codes(tmp_path: Path, replies: list[str], options: list[str], code
     told = json.loads(out)
     assert (returned, told["exit_code"]) == (code, code)
     assert (told["error"] or "").split(":")[0] == (error or "")
+
+
+def test_every_limit_that_is_given_is_the_runs_in_a_fork_too(tmp_path: Path) -> None:
+    asked = {field.name: 1_000 + n for n, field in enumerate(fields(Limits))}
+    words = [word for name, value in asked.items() for word in (flags(name)[-1], str(value))]
+    model = script(tmp_path, block("FINAL(1)"))
+
+    first = json.loads(done(rlm(tmp_path, "?", "-m", model, "--json", *words))[1])
+    words[1] = "2000"
+    other = done(rlm(tmp_path, first["journal"], "--fork", "0:1", "--json", *words, command="replay"))
+
+    assert load_trace(first["journal"]).tree.run.limits == asked  # type: ignore[union-attr]
+    forked = load_trace(json.loads(other[1])["journal"]).tree.run
+    assert forked.limits == {**asked, "max_steps": 2_000}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,17 @@ def test_a_large_context_lies_beside_and_goes_along_with_the_notebook(tmp_path: 
     assert rlm_kernel.replay(away / "mine.ipynb").answer == 300_000
 
 
+@pytest.mark.parametrize(("size", "letter", "beside"), [(1_000_000, "x", 0), (1_000_001, "x", 1), (600_000, "é", 1)])
+def test_a_text_of_more_than_a_megabyte_lies_beside(tmp_path: Path, size: int, letter: str, beside: int) -> None:
+    model = script(tmp_path, block("FINAL(len(context))"))
+
+    run = rlm_kernel.run("How?", letter * size, model=model, trace_dir=str(tmp_path / "runs"), keep_context="all")
+
+    assert run.journal is not None
+    assert len(list(run.journal.parent.glob("contexts/*"))) == beside
+    assert rlm_kernel.replay(run.journal).answer == size
+
+
 def test_a_file_beside_that_was_changed_is_refused(tmp_path: Path) -> None:
     run = record(tmp_path, "all")
     assert run.journal is not None

@@ -215,3 +215,66 @@ def test_a_reply_of_five_megabytes_stays_bounded_in_the_conversation() -> None:
     assert isinstance(last, Ask)
     assert isinstance(last.messages[-2], Message)
     assert len(last.messages[-2].content) <= 200_000
+
+
+def failed(name: str, line: int, step: int = 1) -> CellError:
+    at = f"Traceback (most recent call last):\n  step {step}, line {line}, in <module>\n    foudn"
+    return CellError(name, "name 'foudn' is not defined", f"{at}\n{name}: name 'foudn' is not defined")
+
+
+@pytest.mark.parametrize(
+    ("left", "printed", "error", "told"),
+    [
+        (0, "", failed("NameError", 2), "Your cell ended with NameError at line 2."),
+        (8, "", failed("NameError", 2), "Your cell ended with NameError at line 2."),
+        (15, "NameError " * 50, failed("NameError", 2), "Your cell ended with NameError at line 2."),
+        (0, "", failed("NameError", 2, step=3), "Your cell ended with NameError."),
+        (0, "", failed("Data" * 50, 1), f"Your cell ended with {'Data' * 9}Dat… at line 1."),
+        (0, "", CellError("SystemExit", "1", "SystemExit: step 1, line 7"), "Your cell ended with SystemExit."),
+    ],
+)
+def test_an_error_that_may_not_be_shown_is_told_by_type_and_line(
+    left: int, printed: str, error: CellError, told: str
+) -> None:
+    briefing = Briefing("?", "x", None, Limits(max_read_tokens=100))
+
+    wanted, _ = play(
+        briefing, reply("```repl\n1\n```"), observed(printed, error=error, remaining=Remaining(read_tokens=left))
+    )
+
+    assert told in newest(wanted).split("\n\n")
+    assert "'foudn' is" not in newest(wanted)
+    assert isinstance(wanted[-1], Ask)
+    assert wanted[-1].shown <= left
+
+
+def test_an_error_that_is_shown_is_not_told_twice() -> None:
+    error = failed("NameError", 2)
+    for limits in (Limits(), Limits(max_read_tokens=1_000)):
+        left = Remaining(read_tokens=limits.max_read_tokens)
+        cell = reply("```repl\n1\n```")
+
+        wanted, _ = play(Briefing("?", "x", None, limits), cell, observed("1\n", error=error, remaining=left))
+
+        assert newest(wanted) == f"Output of your cell:\n\n1\n{error.traceback}"
+
+
+def test_a_limit_on_outputs_that_leaves_an_error_no_room_does_not_hide_that_it_was_one() -> None:
+    limits = Limits(max_output_chars=10)
+    error = failed("NameError", 2)
+
+    wanted, _ = play(Briefing("?", "x", None, limits), reply("```repl\n1\n```"), observed(error=error))
+
+    assert newest(wanted).endswith("not shown ...]\n\nYour cell ended with NameError at line 2.")
+
+
+def test_what_the_question_counts_is_shown_with_the_first_request_and_said_there() -> None:
+    limits = Limits(max_read_tokens=3_000)
+
+    first = [next(control(Briefing("?", "x", None, limits, depth=1, read_tokens=each))) for each in (0, 600)]
+
+    assert [each.shown for each in first if isinstance(each, Ask)] == [0, 600]
+    told = [each.messages[-1].content for each in first if isinstance(each, Ask)]
+    assert "3,000 tokens of data, all of which are left: what you READ counts" in told[0]
+    assert "3,000 tokens of data, 2,400 of which are left after your question, which is long: what you READ" in told[1]
+    assert "; the rest of this message does not" in told[1]

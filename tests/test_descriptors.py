@@ -28,15 +28,6 @@ from tests.kernel_process import Cell, KernelProcess, block, kernel_process, scr
 KEY = "sk-test-0123456789abcdef"
 
 
-@pytest.fixture(scope="module")
-def shell() -> Iterator[InteractiveShell]:
-    made = InteractiveShell.instance()
-    stdout, stderr = sys.stdout, sys.stderr
-    routing.install(made)
-    yield made
-    sys.stdout, sys.stderr = stdout, stderr
-
-
 async def cell(shell: InteractiveShell, source: str) -> CellResult:
     return await execute(source, {}, shell=shell, label="step 1", render=repr)
 

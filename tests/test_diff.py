@@ -171,6 +171,17 @@ def test_a_variable_of_a_person_that_is_another_differs():
     assert [found.right for found in partings(one, run_of("a"))] == ["df: not given"]
 
 
+@pytest.mark.parametrize("named", ["`df`: ", ""])
+def test_older_records_name_every_variable_context_and_that_makes_no_difference(named):
+    older, now, other = (
+        [*run_of("a"), Given(agent="0", name="df", description=description)]
+        for description in ("`context`: 3 rows", f"{named}3 rows", f"{named}4 rows")
+    )
+
+    assert partings(older, now) == partings(now, older) == []
+    assert [(found.left, found.right) for found in partings(older, other)] == [("df: 3 rows", "df: 4 rows")]
+
+
 def test_a_step_without_a_cell_is_compared_by_its_reply():
     one, two = ([agent_started(), *step(1, text)] for text in ("Four.", "Five."))
 

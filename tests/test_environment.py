@@ -10,12 +10,10 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from rlm_kernel.environment import routing
 from rlm_kernel.environment.bound import MAX_CHARS
@@ -24,17 +22,6 @@ from rlm_kernel.environment.sink import Sink
 from rlm_kernel.environment.streams import RoutedStdout
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.values import CellResult
-
-
-@pytest.fixture(scope="module")
-def shell() -> Iterator[InteractiveShell]:
-    config = Config()
-    config.HistoryManager.enabled = False
-    made = InteractiveShell.instance(config=config)
-    stdout, stderr = sys.stdout, sys.stderr
-    routing.install(made)
-    yield made
-    sys.stdout, sys.stderr = stdout, stderr
 
 
 def run(shell: InteractiveShell, source: str, namespace: dict[str, Any] | None = None, **options: Any) -> CellResult:
@@ -205,20 +192,22 @@ def test_displays_update_in_place_and_clear_output_clears_the_cell_only(shell: I
 
 
 def test_what_a_cell_puts_out_reaches_the_frontend_while_it_runs(shell: InteractiveShell) -> None:
-    seen: list[tuple[str, float]] = []
+    seen: list[str] = []
 
     class Frontend:
         def stream(self, name: str, text: str) -> None:
-            seen.append((text, time.monotonic()))
+            seen.append(text)
 
         def end(self) -> None: ...
 
         def display(self, *args: Any) -> None: ...
 
-    run(shell, "import time\nprint('early')\ntime.sleep(0.6)\nprint('late')", sink=Sink(Frontend()))
+    cell = "import time\nprint('early')\nend = time.monotonic() + 20\n"
+    cell += "while not seen and time.monotonic() < end: time.sleep(0.01)\nprint('late, after', seen)"
 
-    assert [text for text, _ in seen] == ["early\n", "late\n"]
-    assert seen[1][1] - seen[0][1] > 0.3
+    run(shell, cell, {"seen": seen}, sink=Sink(Frontend()))
+
+    assert seen == ["early\n", "late, after ['early\\n']\n"]
 
 
 def test_a_thread_that_prints_after_its_cell_changes_nothing_of_it(shell: InteractiveShell) -> None:
@@ -246,9 +235,10 @@ def test_a_thread_that_prints_after_its_cell_changes_nothing_of_it(shell: Intera
 
 def test_cancelling_from_outside_is_an_interrupt_and_the_output_is_kept(shell: InteractiveShell) -> None:
     async def go() -> CellResult:
-        source = "import asyncio\nprint('before')\nawait asyncio.sleep(30)"
-        task = asyncio.ensure_future(execute(source, {}, shell=shell, label="step 1", render=repr))
-        await asyncio.sleep(0.1)
+        source = "import asyncio\nprint('before')\nbegun.set()\nawait asyncio.sleep(30)"
+        begun = asyncio.Event()
+        task = asyncio.ensure_future(execute(source, {"begun": begun}, shell=shell, label="step 1", render=repr))
+        await begun.wait()
         task.cancel()
         with pytest.raises(CellInterrupted) as stop:
             await task

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import rlm_kernel
 from rlm_kernel.errors import Diverged
 from rlm_kernel.trace.loading import Trace, load_trace
-from tests.kernel_process import Cell, KernelProcess, block, kernel_process
+from tests.kernel_process import Cell, KernelProcess, block
 from tests.recorded_runs import Case, cli, edited, inserted, model, record
 
 pytestmark = pytest.mark.kernel
@@ -40,17 +41,10 @@ TRIPLE = Case(
 )
 
 
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
-    with kernel_process(tmp_path_factory.mktemp("kernel"), RLM_LIVE="0") as process:
-        yield process
-
-
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: KernelProcess) -> Path:
-    monkeypatch.chdir(tmp_path)
-    kernel.run(f"%reset -f\n%cd -q {tmp_path}")
-    return tmp_path
+def here(here: Path, kernel: KernelProcess) -> Path:
+    kernel.run(f"%reset -f\n%cd -q {here}")
+    return here
 
 
 @pytest.fixture
@@ -83,7 +77,13 @@ def test_a_sub_agent_that_goes_another_way_takes_along_what_hangs_on_it_and_noth
     assert value(came) == {"sum": 14, "live": True}
     assert asked(here) == ["0.2 step 2", "0 step 2", "0 step 3"]
     fork = newest(here)
-    origin = {"kind": "fork", "run": load_trace(path).run, "agent": "0.2", "step": 2}
+    origin = {
+        "kind": "fork",
+        "run": load_trace(path).run,
+        "agent": "0.2",
+        "step": 2,
+        "trace": f"../../runs/{path.name}",
+    }
     assert fork.tree.run is not None
     assert fork.root is not None
     assert fork.tree.run.origin == origin
@@ -383,3 +383,116 @@ def test_cells_without_their_metadata_run_once_and_nothing_is_asked_anew(here: P
     again = model(here, Case({"whole": counted}), name="again", asked=here / "asked.txt")
     assert cli("replay", str(copy), "--fork", "0:2", "-m", again, folder=here).returncode == 0
     assert asked(here) == ["0 step 2"]
+
+
+# A fork that is stopped, and goes on
+
+WAIT = "import os, time\nwhile os.path.exists('slow'): open('waits', 'w').close(); time.sleep(0.01)\n"
+CHAIN = Case({"whole": [block(f"{WAIT}a = 1\na"), block("b = a + 1\nb"), block("c = b + 1\nc"), block("FINAL(c)")]}, 1)
+
+
+def stopped(kernel: KernelProcess, folder: Path, code: str) -> None:
+    """That cell, stopped where one of the record waits."""
+    (folder / "slow").touch()
+    request = kernel.start(code)
+    end = time.monotonic() + 20
+    while not (folder / "waits").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    kernel.manager.interrupt_kernel()
+    assert kernel.finish(request).ename == "RunInterrupted"
+    (folder / "slow").unlink()
+    (folder / "waits").unlink()
+
+
+def test_a_fork_that_was_stopped_before_it_asked_goes_on_with_what_was_edited_and_asks_no_more(
+    kernel: KernelProcess, here: Path
+) -> None:
+    path = edited(record(here, CHAIN), "0", 2, "b = a + 100\nb")
+    live = model(here, CHAIN, name="live", asked=here / "asked.txt")
+    stopped(kernel, here, f"%rlm fork 0 step 3 -m {live} --trace {path}")
+    stopped(kernel, here, "%%rlm -q --continue")
+
+    came = kernel.run("%%rlm -q --continue")
+
+    assert (value(came), asked(here)) == (102, ["0 step 3", "0 step 4"])
+    assert newest(here).root.step(2).source == "b = a + 100\nb"
+
+
+def test_a_fork_that_was_stopped_goes_on_with_the_replies_that_it_had_not_come_to(
+    kernel: KernelProcess, here: Path, live: str
+) -> None:
+    one_by_one = "x = []\nfor c in context: x.append(llm_query('double', context=c))\nx"
+    double = [block(f"if context == 3:\n    exec({WAIT!r})\ny = context * 2\ny"), block("FINAL(y)")]
+    case = Case({"whole": [block(one_by_one), *SUMS.steps["whole"][1:]], "double": double}, [1, 2, 3, 4, 5])
+    path = edited(record(here, case), "0.4", 2, "FINAL(y + 300)")
+    path = inserted(path, "%%agent 0.5\ny = 1000", "a0-5-s2")
+    stopped(kernel, here, f"%rlm fork 0.1 step 2 -m {live} --trace {path}")
+    assert asked(here) == ["0.1 step 2"]
+
+    came = kernel.run("%%rlm -q --continue")
+
+    assert value(came) == {"sum": 3 + 4 + 6 + 308 + 1000, "live": True}
+    assert asked(here) == ["0.1 step 2", "0 step 2", "0 step 3"]
+
+
+def test_a_fork_that_was_stopped_before_it_asked_does_not_go_on_without_its_record(
+    kernel: KernelProcess, here: Path
+) -> None:
+    path = record(here, CHAIN)
+    live = model(here, CHAIN, name="live", asked=here / "asked.txt")
+    stopped(kernel, here, f"%rlm fork 0 step 3 -m {live} --trace {path}")
+    path.parent.rename(here / "elsewhere")
+
+    came = kernel.run("%%rlm -q --continue")
+
+    assert "is a fork that was stopped before it asked anything" in came.evalue
+    assert f"fork again, %rlm fork 0 step 3 --trace {path.stem}" in came.evalue
+    assert asked(here) == []
+
+
+# What comes out otherwise, and not for what the fork changes
+
+
+def test_what_differs_before_anything_was_changed_is_noted_and_asks_nothing_anew(
+    kernel: KernelProcess, here: Path
+) -> None:
+    (here / "once_told.py").write_text("print('ready')\n")
+    ask = "x = llm_query(f'part {len(sys.modules)}', context=1)\nx"
+    case = Case(
+        {
+            "whole": [block("import sys, once_told\n1"), block(ask), block("3"), block("FINAL(x)")],
+            "part": [block("FINAL(4)")],
+        }
+    )
+    live = model(here, case, asked=here / "asked.txt")
+    kernel.run(f"sys = __import__('sys')\nsys.path.insert(0, {str(here)!r})")
+    assert kernel.run(f"%%rlm -q -m {live}\nthe whole").result == "4"
+    (here / "asked.txt").unlink()
+    kernel.run("import types; sys.modules['one more'] = types.ModuleType('one more')")
+
+    came = kernel.run("%rlm fork 0 step 4")
+
+    assert (came.result, asked(here)) == ("4", ["0 step 4"])
+    assert "agent 0, step 1: the output is not as recorded" in came.text("stderr")
+
+
+def test_what_differs_behind_an_edited_cell_is_asked_anew(kernel: KernelProcess, here: Path) -> None:
+    case = Case({"whole": [block("x = [llm_query('part', context=1)]\nx"), block("x"), block("FINAL(x)")]}, 1)
+    case.steps["part"] = [block("y = context\ny"), block("y"), block("FINAL(y)")]
+    path = edited(record(here, case), "0.1", 1, "import random\ny = random.choice([7])\ny")
+    live = model(here, case, name="live", asked=here / "asked.txt")
+
+    assert value(kernel.run(f"%rlm fork 0 step 3 -m {live} --trace {path}")) == [7]
+    assert asked(here) == ["0.1 step 2", "0.1 step 3", "0 step 2", "0 step 3"]
+
+
+def test_a_context_that_is_named_has_to_be_the_recorded_one(kernel: KernelProcess, here: Path, live: str) -> None:
+    path = record(here, SUMS)
+
+    came = kernel.run(f"%rlm fork 0 step 3 -m {live} --trace {path} -c [1,2]")
+
+    assert "`context` is not what it was: recorded was list" in came.evalue
+    assert "leave out -c, and the recorded one is put there" in came.evalue
+    assert asked(here) == []
+    assert value(kernel.run(f"%rlm fork 0 step 3 -m {live} --trace {path} -c [1,2,3]")) == {"sum": 12, "live": True}

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlm_kernel import replay
 from rlm_kernel.cli.import_log import Import
 from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.parsing import parse
@@ -570,7 +571,7 @@ def test_a_context_that_the_first_cell_of_rlm_replaced_is_not_taken_for_the_one_
 @pytest.mark.parametrize(
     ("code", "stderr", "hidden"),
     [
-        ("print(len(context))", "", ["of which the log says nothing, but that a cell reads it"]),
+        ("print(len(context))", "", ["a value that a cell reads and the log does not hold"]),
         ("context = [1]\nprint(context)", "", []),
         ("print(1)", "", []),
         ("print(context)", "\nNameError: name 'context' is not defined", []),
@@ -583,6 +584,34 @@ def test_a_context_that_a_cell_of_rlm_reads_and_the_log_does_not_have_is_known_t
     imported = only(tmp_path, lines(iteration(1, [], f"```repl\n{code}\n```", block)))
 
     assert [given.description for given in root(imported).given if given.name == "context"] == hidden
+
+
+def of_dspy(*cells: tuple[str, str], **prediction: Any) -> str:
+    """A prediction with these cells and what they put out."""
+    steps = [{"reasoning": "r", "code": code, "output": output} for code, output in cells]
+    return json.dumps({"trajectory": steps, **prediction})
+
+
+@pytest.mark.parametrize(
+    ("log", "name"),
+    [
+        (json.dumps({"turn": 1, "code": "print(len(q))", "stdout": "3", "submitted": False, "state": {}}), "q"),
+        (json.dumps({"messages": [{"role": "assistant", "content": "```python\nq\n```"},
+                                  {"role": "user", "content": "Output: 1"}]}), "q"),
+        (json.dumps([{"step_number": 1, "model_output": "Code:\n```py\nfinal_answer(search('x'))\n```",
+                      "code_action": "final_answer(search('x'))", "timing": {}}]), "search"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_told_of_any_format(log: str, name: str, tmp_path: Path):
+    assert [given.name for given in root(only(tmp_path, log)).given] == [name]
+
+
+def test_a_replay_asks_for_what_is_missing_before_the_first_cell(tmp_path: Path):
+    imported = only(tmp_path, of_dspy(("print(1)\nopen('ran.txt', 'w')", "2"), ("print(len(q))", "3")))
+    file.write(imported.tree, tmp_path / "a.ipynb")
+
+    with pytest.raises(UsageError, match="put a value that a cell reads and the log does not hold into `q` first"):
+        replay(tmp_path / "a.ipynb")
 
 
 def test_a_block_of_rlm_that_our_parser_would_not_find_gets_a_reply_that_gives_it(tmp_path: Path):
@@ -1203,3 +1232,14 @@ def test_importing_loads_neither_litellm_nor_pandas_nor_inspect(tmp_path: Path):
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_a_pipe_is_refused_with_what_to_do_instead(tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(["sh", "-c", f"echo '{{}}' > {pipe}"])
+
+    with pytest.raises(TraceError, match="pipe is a pipe, and a log is read more than once: write it into a file"):
+        import_log(pipe)
+
+    writer.wait(10)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel_process import Cell, KernelProcess, block, kernel_process, script
+from tests.kernel_process import STOPPED_WITHIN_S, Cell, KernelProcess, block, kernel_process, script
 
 pytestmark = pytest.mark.kernel
 
@@ -56,7 +56,7 @@ STATES = {
         [
             block(
                 "print('here')\nimport threading, time\n"
-                "t = threading.Thread(target=time.sleep, args=(3,)); t.start(); t.join()"
+                "t = threading.Thread(target=time.sleep, args=(10,)); t.start(); t.join()"
             )
         ],
         (),
@@ -105,7 +105,7 @@ def test_stop_ends_a_run_within_a_second(kernel: KernelProcess, state: str) -> N
     cell, took, trace = stop_in(kernel, *replies, when="here", completions=completions)
 
     assert (cell.status, cell.ename) == ("error", "RunInterrupted")
-    assert took < 1.0 + 0.3
+    assert took < STOPPED_WITHIN_S
     assert trace["metadata"]["rlm"]["ending"] == "interrupted"
     assert any("here" in "".join(c["source"]) for c in trace["cells"] if c["cell_type"] == "code")
     assert kernel.run("'alive'").result == "'alive'"
@@ -145,7 +145,7 @@ def test_stop_ends_a_query_in_a_persons_own_cell(kernel: KernelProcess) -> None:
     cell = kernel.finish(request)
 
     assert cell.ename == "KeyboardInterrupt"
-    assert time.monotonic() - started < 1.3
+    assert time.monotonic() - started < STOPPED_WITHIN_S
     assert kernel.run("1 + 1").result == "2"
 
 
@@ -156,7 +156,7 @@ def test_max_seconds_ends_a_cell_that_swallows_what_stops_it(kernel: KernelProce
         block(swallow + "    except BaseException as e:\n        caught = e\n        break\ntime.sleep(20)"),
     )
 
-    cell = kernel.run(f"%%rlm -m {model} --max-seconds 1\nSleep.", timeout_s=10)
+    cell = kernel.run(f"%%rlm -m {model} --max-seconds 1\nSleep.", timeout_s=15)
 
     assert cell.ename == "LimitExceeded"
 
@@ -185,7 +185,7 @@ def test_stop_in_the_first_moment_of_a_persons_cell_is_answered_too(kernel: Kern
 def test_max_seconds_ends_a_spinning_cell(kernel: KernelProcess) -> None:
     model = script(kernel.folder, block("answer = 'so far'\nwhile True: pass"))
 
-    cell = kernel.run(f"%%rlm -m {model} --max-seconds 1\nSpin.", timeout_s=10)
+    cell = kernel.run(f"%%rlm -m {model} --max-seconds 1\nSpin.")
 
     assert (cell.status, cell.ename) == ("error", "LimitExceeded")
     assert kernel.value("get_ipython()._rlm_workspace.last_run.answer") == "so far"

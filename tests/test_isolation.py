@@ -18,7 +18,7 @@ from rlm_kernel.store import Store
 from rlm_kernel.trace.reading import read
 from rlm_kernel.trace.views.savings import savings_of
 from rlm_kernel.values import Run
-from tests.kernel_process import block, kernel_process, script
+from tests.kernel_process import STOPPED_WITHIN_S, block, kernel_process, script
 from tests.test_recursion import events, run
 
 __all__ = ["run"]
@@ -158,11 +158,12 @@ def test_threads_and_tasks_of_a_worker_ask_side_by_side(ask: Asks) -> None:
     )
     slow = {"reply": "a", "when": "q", "times": None, "delay_s": 0.5}
 
-    began = time.monotonic()
     result = ask("llm_query('Go.', context=1)", cell, completions=[slow])
 
     assert result.answer == (["a"] * 4, ["a"] * 4)
-    assert time.monotonic() - began < 3
+    calls = [stamped.event.type for stamped in read(result.journal).events if stamped.event.type.startswith("call_")]
+    for four in (calls[:8], calls[8:]):  # one after another, each would have ended before the next began
+        assert four[:2] == ["call_started"] * 2
 
 
 def test_a_failure_below_reaches_the_cell_with_its_type_and_data(ask: Asks) -> None:
@@ -190,7 +191,7 @@ def test_what_a_caller_has_cancelled_is_not_asked_any_longer(ask: Asks) -> None:
         (1, "call_failed"),
         (2, "call_finished"),
     ]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_context_or_tool_without_a_pickle_is_refused_before_a_model_is_paid(ask: Asks) -> None:
@@ -240,7 +241,7 @@ def test_a_worker_that_ended_is_noticed_while_a_child_of_it_lives_on(ask: Asks) 
     result = ask(code, cell)
 
     assert "exit code 3" in str(result.answer)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 15
 
 
 def test_an_end_that_was_caught_ends_the_agent_when_it_is_raised_later(ask: Asks) -> None:
@@ -327,7 +328,7 @@ def test_a_loop_in_c_ends_at_max_seconds_with_the_best_so_far(ask: Asks) -> None
     result = ask(code, "answer = ['so far']", "sum(range(10**11))")
 
     assert result.answer == ["so far"]
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 20
     assert [event.ending for event in events(result, "agent_finished")] == ["limit", "final"]
     assert events(result, "cell_finished")[1].error.name == "KeyboardInterrupt"
 
@@ -355,7 +356,7 @@ def test_a_cell_is_stopped_whatever_it_does_with_what_it_had_printed(ask: Asks, 
     stopped = events(result, "cell_finished")[0]
     assert stopped.outputs[0] == {"output_type": "stream", "name": "stdout", "text": "here\n"}
     assert stopped.error.name in ("KeyboardInterrupt", "CancelledError", "RunInterrupted")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
 
 
 def test_a_memory_bomb_is_an_error_of_its_cell_and_the_agent_goes_on(ask: Asks) -> None:
@@ -451,9 +452,9 @@ def test_stop_ends_a_kernels_workers_whatever_they_do_and_the_kernel_lives(tmp_p
         kernel.manager.interrupt_kernel()
         cell = kernel.finish(request)
 
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < STOPPED_WITHIN_S
         assert cell.ename in ("KeyboardInterrupt", "RunInterrupted")
-        assert gone(pid, 3)
+        assert gone(pid, 20)
         assert kernel.value("1 + 1") == 2
 
 
@@ -470,3 +471,34 @@ def test_a_worker_dies_with_a_kernel_that_was_killed(tmp_path: Path) -> None:
         os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)  # type: ignore[union-attr]
 
         assert gone(pid, 5)
+
+
+def test_the_mark_for_whoever_runs_a_cell_again_does_nothing_in_a_worker(ask: Asks) -> None:
+    model = "llm_query('Go.', context=context)"
+
+    assert ask(model, "%rlm no-rerun\nx = 5", "FINAL(x)").answer == 5
+
+
+@pytest.mark.parametrize("words", ["usage", "", "no-rerun please"])
+def test_what_needs_the_kernel_says_so_in_a_worker(ask: Asks, words: str) -> None:
+    cell = (
+        f"try:\n    get_ipython().run_line_magic('rlm', {words!r})\nexcept ValueError as error:\n    FINAL(str(error))"
+    )
+
+    told = ask("llm_query('Go.', context=context)", cell).answer
+
+    assert (
+        told == f"{f'%rlm {words}'.strip()}: this cell runs in a worker process, and only %rlm no-rerun needs no kernel"
+    )
+
+
+def test_a_warning_is_told_in_each_cell_of_a_worker_that_causes_it(ask: Asks, here: Path) -> None:
+    (here / "noisy.py").write_text("import warnings\ndef fit(): warnings.warn('no end')\n")
+    fit = f"import sys; sys.path[:0] = [{str(here)!r}]\nimport noisy\nnoisy.fit(); noisy.fit()"
+
+    got = ask("llm_query('Go.', context=context)", fit, fit, "FINAL(1)")
+
+    assert got.journal is not None
+    agent = rlm_kernel.load_trace(got.journal).agents["0.1"]
+    shown = [str(step.cell.outputs) for step in agent.steps[:2] if step.cell is not None]
+    assert [text.count("UserWarning: no end") for text in shown] == [1, 1]

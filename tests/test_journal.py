@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rlm_kernel.errors import TraceError
 from rlm_kernel.trace import journal as journal_module
 from rlm_kernel.trace.codec import write_line
-from rlm_kernel.trace.events import CallFailed, CellFinished, CellStarted, Event
+from rlm_kernel.trace.events import CallFailed, CellFinished, CellStarted, Event, Used
 from rlm_kernel.trace.journal import Journal, make_folder
 from rlm_kernel.trace.reading import Reading, read
 from tests.sample_run import EVENTS, run_started, stream, whole_run
@@ -163,6 +163,17 @@ def test_an_event_of_a_type_that_is_not_known_yet_is_passed_over(tmp_path: Path)
     reading = read(path)
 
     assert (events_in(reading), reading.lost_bytes) == ([run_started()], 0)
+
+
+def test_an_event_of_an_older_record_is_read_without_a_field_that_is_gone(tmp_path: Path) -> None:
+    used = {"type": "used", "agent": "0", "step": 1, "how": "write", "key": "laws", "note": "by hand", "size": 2}
+    path = tmp_path / "older.jsonl"
+    path.write_bytes(write_line(1, "2026-01-31T12:00:00.000Z", used))
+
+    reading = read(path)
+
+    assert events_in(reading) == [Used(agent="0", step=1, how="write", key="laws", size=2)]
+    assert (reading.complaint, reading.lost_bytes) == (None, 0)
 
 
 def test_a_line_out_of_order_ends_what_is_whole(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from rlm_kernel.errors import Diverged, TraceError
 from rlm_kernel.trace import file
 from rlm_kernel.trace.changed import Inserted
 from rlm_kernel.trace.loading import load_trace
-from tests.kernel_process import KernelProcess, block, kernel_process
+from tests.kernel_process import KernelProcess, block
 from tests.recorded_runs import Case, inserted, model, record
 from tests.sample_run import agent_finished, agent_started, fenced, run_started, step, tree_of
 
@@ -29,12 +28,6 @@ WIDE = Case(
         "double": [block("y = context * 2\ny"), block("FINAL(y)")],
     }
 )
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
-    with kernel_process(tmp_path_factory.mktemp("kernel"), RLM_LIVE="0") as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,13 @@ import asyncio
 import contextvars
 import threading
 import time
-from concurrent.futures import CancelledError
 
 import pytest
 
 from rlm_kernel.errors import ModelError, UsageError
 from rlm_kernel.lm import resolve, tokens
 from rlm_kernel.lm.scripted import ScriptedModel
-from rlm_kernel.lm.thread import LoopThread, shared, wait
+from rlm_kernel.lm.thread import shared, wait
 from rlm_kernel.values import Message, Price, Request, Usage
 
 
@@ -265,15 +264,3 @@ def test_a_task_that_exits_does_not_take_the_other_calls_with_it():
         wait(shared().submit(leave()))
 
     assert wait(shared().submit(asyncio.sleep(0, "still here"))) == "still here"
-
-
-def test_closing_a_loop_thread_cancels_what_runs_and_refuses_more():
-    loop = LoopThread()
-    future = loop.submit(asyncio.sleep(60))
-
-    loop.close()
-
-    with pytest.raises(CancelledError):
-        wait(future)
-    with pytest.raises(RuntimeError, match="closed"):
-        loop.submit(asyncio.sleep(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 from nbclient import NotebookClient
 
 import rlm_kernel
+from rlm_kernel import prompts
 from rlm_kernel.errors import Diverged, UsageError
 from rlm_kernel.trace.loading import Trace, load_trace
-from rlm_kernel.trace.views import graph_of, graph_text
+from rlm_kernel.trace.views import cache_data, graph_data, graph_of, graph_text, savings_data
 from tests.kernel_process import Cell, KernelProcess, block, kernel_process
 from tests.recorded_runs import Case, cli, model
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("here")]
 
 CASE = Case({"double": [block("y = context * 2\ny"), block("FINAL(y)")]}, completions={"note": "noted"})
 SECRET = "sk-of-a-person-123"
@@ -26,6 +28,7 @@ GRAPH = """\
 person
   wrote, a person's cell → whole
   wrote, a person's cell → twice
+  wrote, before this run → contract
 contract
   took, a person's cell → person
   handed over, a person's cell → agent 0.1
@@ -42,18 +45,14 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
         yield process
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def asked(kernel: KernelProcess, here: Path, before: str, own: str, settings: str = "") -> tuple[Cell, Path]:
+def asked(
+    kernel: KernelProcess, here: Path, before: str, own: str, settings: str = "", case: Case = CASE
+) -> tuple[Cell, Path]:
     """
     What a person's cell put out after the cell `before`, whose number is `{n}` in it, and its trace, which lies away
     from the model.
     """
-    kernel.run(f"%cd -q {here}\n%reset -f\n%config RLM.model = '{model(here, CASE)}'\n{settings}")
+    kernel.run(f"%cd -q {here}\n%reset -f\n%config RLM.model = '{model(here, case)}'\n{settings}")
     ran = kernel.run(before)
     assert ran.status == "ok"
     came = kernel.run(own.replace("{n}", str(ran.execution_count)))
@@ -121,8 +120,7 @@ def test_what_a_cell_reads_first_is_kept(
 
     assert {each.name for each in trace.root.given} == found.keys()
     assert "math" in found or given(path) == found
-    done = cli("replay", "trace.ipynb", folder=here)
-    assert (done.returncode, done.stdout) == (0, "identical: 2 cells of 2 agents\n"), done.stderr
+    assert rlm_kernel.replay(path).cells == 2
 
 
 @pytest.mark.parametrize("read", ["_", "_{n}", "Out[{n}]", "_oh[{n}]", "[_ for x in [1]][0]", "(lambda: _)()"])
@@ -133,8 +131,7 @@ def test_an_earlier_result_that_a_cell_reads_is_kept_and_put_back(read: str, ker
     assert came.text() == "82 [0, 1]\n"
     assert list(given(path).values()) == [41]
     assert run_all(path) == came.text()
-    done = cli("replay", "trace.ipynb", folder=here)
-    assert (done.returncode, done.stdout) == (0, "identical: 2 cells of 2 agents\n"), done.stderr
+    assert rlm_kernel.replay(path).cells == 2
 
 
 def test_the_shell_keeps_its_last_result_up_to_date_after_one_was_put_back(kernel: KernelProcess, here: Path) -> None:
@@ -297,3 +294,41 @@ def test_what_a_persons_own_cell_does_with_named_results_is_in_the_record_of_its
     assert [(used.key, used.size) for used in trace.root.used if used.how == "write"] == [("whole", 1), ("twice", 700)]
     assert graph_text(graph_of(trace.tree)) == GRAPH
     assert run_all(path) == "2800 clause\n"
+
+
+LOOKS = Case({"look": [block("WRITE('k', 3)\ncontext.history('k')"), block("FINAL(str(context.history('k')))")]})
+
+
+def test_who_wrote_a_result_is_told_with_the_cell_and_a_replay_is_shown_the_same(
+    kernel: KernelProcess, here: Path
+) -> None:
+    own = "context.k = 2\nprint(llm_query('look', context=context))"
+    kernel.run("'a cell more, so that a fresh kernel counts otherwise'")
+    came, path = asked(kernel, here, "from rlm_kernel import Store\ncontext = Store()\ncontext.k = 1", own, case=LOOKS)
+    assert came.execution_count is not None
+
+    told = kernel.run("context.history('k')").result
+
+    at = came.execution_count
+    writers = [re.split("  +", line)[1] for line in came.text().splitlines()[1:]]
+    assert writers == [f"person, cell [{at - 1}]", f"person, cell [{at}]", "0.1, step 1"]
+    assert told == came.text().rstrip("\n")
+    trace = load_trace(path)
+    assert trace.tree.run is not None
+    assert trace.tree.run.cell == at
+    assert rlm_kernel.replay(path).cells == 2
+    assert run_all(path) == came.text()
+
+
+def test_the_reports_of_a_run_are_json_as_well(kernel: KernelProcess, here: Path) -> None:
+    _, path = asked(kernel, here, "a = 1", "llm_query('double', context=a)")
+    tree = load_trace(path).tree
+
+    for name, data in (
+        ("graph", graph_data(graph_of(tree))),
+        ("savings", savings_data(tree)),
+        ("cache", cache_data(tree, prompts.COMPLETION_SYSTEM)),
+    ):
+        assert json.loads(kernel.run(f"%rlm {name} --json").text()) == json.loads(json.dumps(data))
+    assert "%rlm graph takes --json or nothing" in kernel.run("%rlm graph --html").evalue
+    assert "%rlm usage takes no argument" in kernel.run("%rlm usage --json").evalue

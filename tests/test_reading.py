@@ -15,12 +15,6 @@ from rlm_kernel.trace.views.savings import savings_of
 from tests.kernel_process import block, script
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def uses(trace: rlm_kernel.Trace) -> list[tuple[Any, ...]]:
     return [
         (agent.id, step.number, used.how, used.key, used.replaced)
@@ -373,6 +367,87 @@ def test_nobody_lets_another_see_more_than_they_may(here: Path) -> None:
     run = rlm_kernel.run("Look.", store, model=script(here, *replies), max_read_tokens=500, max_depth=4)
 
     assert run.answer == (500, (300, 300))
+
+
+LONG = 4 * 600
+"""Characters of a question that has a hundred tokens more than are free."""
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_what_a_question_holds_beyond_an_instruction_counts_as_read_by_who_is_asked(here: Path, isolation: str) -> None:
+    question = f"('Look.' + 'x' * {LONG - 5})"
+    replies = [
+        block(f"got = llm_query({question}, context=1, max_read_tokens=300)"),
+        block("left = budget().read_tokens\ntry:\n    READ('y' * 1_000)\nexcept Exception as e:\n    print(e.used)"),
+        block("FINAL((left, budget().read_tokens))"),
+        block("FINAL((got, llm_query('Short.' + 'x' * 1_994, context=1), budget().read_tokens))"),
+        {"reply": block("FINAL(budget().read_tokens)"), "when": "Short."},
+    ]
+
+    run = rlm_kernel.run("Read.", 1, model=script(here, *replies), max_read_tokens=1_000, isolation=isolation)
+
+    assert run.answer == ((200, 199), 1_000, 1_000)
+    assert outputs(run, 1, "0.1") == "100\n"
+    assert "300 tokens of data, 200 of which are left after your question, which is long" in said(run, 1, "0.1")
+    assert "1,000 tokens of data, all of which are left:" in said(run, 1, "0.2")
+    assert rlm_kernel.replay(run.trace or "", 1, strict=True).answer == run.answer
+
+
+def test_a_question_of_more_than_may_be_read_is_refused_before_anybody_is_asked(here: Path) -> None:
+    context = "clause " * 4_000
+    replies = [
+        block("llm_query('Look: ' + context, context=5)"),
+        block("llm_query_batched(['a', 'Look: ' + context], return_exceptions=True)"),
+        block(
+            "from rlm_kernel.errors import RLMError\ntry:\n    llm_query('a' + context, max_read_tokens=3)\n"
+            "except RLMError as e:\n    print(e.key, e.tokens, e.used, e.allowed)"
+        ),
+        block("FINAL(llm_query('a', context=context))"),
+        {"reply": block("FINAL(len(context))"), "when": "# The question\n\na\n"},
+    ]
+
+    run = rlm_kernel.run("Read.", context, model=script(here, *replies), max_read_tokens=6_000)
+
+    assert run.answer == 28_000
+    for step in (1, 2):
+        assert failed(run, step) == (
+            "ContextBudgetExceeded",
+            "the question has 7,002 tokens; 0 of 6,000 are read already; a sub-agent's question counts as read beyond "
+            "500 tokens: hand data over as context=",
+        )
+    assert outputs(run, 3) == "the question 7001 0 3\n"
+    assert list(rlm_kernel.load_trace(run.journal or "").agents) == ["0", "0.1"]
+    assert rlm_kernel.replay(run.trace or "", context, strict=True).answer == 28_000
+
+
+def test_a_misspelt_name_in_the_last_cells_of_who_has_read_all_is_told_to_be_an_error(here: Path) -> None:
+    store = Store({"contract": "clause " * 20_000})
+    replies = [block("READ('contract', max_tokens=100)"), block("x = 1\nlen(foudn)"), block("FINAL(x)")]
+
+    run = rlm_kernel.run("Read.", store, model=script(here, *replies), max_read_tokens=100)
+
+    told = said(run, 3).split("\n\n")
+    assert told[2] == "Your cell ended with NameError at line 2."
+    assert "foudn" not in said(run, 3)
+    assert rlm_kernel.replay(run.trace or "", store, strict=True).cells == 3
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_an_agent_is_told_once_that_a_key_is_a_method_of_the_store(here: Path, isolation: str) -> None:
+    note = 'note: `items` is a method of the store: read it as context["items"]\n'
+    replies = [
+        block("n = llm_query('Write.', context=context)"),
+        {"reply": block("WRITE('items', [1])"), "when": "Write."},
+        block("WRITE('items', [2])"),
+        block("FINAL(context['items'])"),
+        block("FINAL(n)"),
+    ]
+
+    run = rlm_kernel.run("Go.", Store(), model=script(here, *replies), isolation=isolation)
+
+    assert run.answer == [2]
+    assert [outputs(run, step, "0.1") for step in (1, 2)] == [note, ""]
+    assert rlm_kernel.replay(run.trace or "", Store(), strict=True).answer == [2]
 
 
 def test_who_may_see_little_is_told_little_of_the_context(here: Path) -> None:

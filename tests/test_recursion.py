@@ -221,13 +221,13 @@ def test_one_call_goes_ahead_of_a_wide_batch_where_the_provider_rewards_it(
         return block("FINAL(1)")
 
     big = ScriptedModel([reply], name="big")
-    small = ScriptedModel([{"reply": reply, "delay_s": 0.3, "times": None}], name=f"small {warms}")
+    small = ScriptedModel([{"reply": reply, "delay_s": 1, "times": None}], name=f"small {warms}")
     small.warms = warms
     monkeypatch.setattr("rlm_kernel.headless.resolve", lambda name, **_: big if name == "big" else small)
 
     assert rlm_kernel.run("Go.", models=["big", "small"]).answer == [1] * 5
 
-    waited = [moment - asked[0] >= 0.3 for moment in asked]
+    waited = [moment - asked[0] >= 1 for moment in asked]
     assert waited == [False, *[warms] * 4]
 
 
@@ -417,7 +417,7 @@ def test_a_thousand_questions_in_one_batch(run: Callable[..., Run]) -> None:
 
 
 def test_what_a_sub_agent_left_running_is_cut_off_from_the_run(run: Callable[..., Run]) -> None:
-    ask = block("told = []\nllm_query('Go.', context=told)\nimport time; time.sleep(0.6)\nFINAL(told)")
+    ask = block("told = []\nllm_query('Go.', context=told)\nimport time\nwhile not told: time.sleep(0.05)\nFINAL(told)")
     sub = block(
         "import threading, time\ndef later():\n    time.sleep(0.2)\n    try:\n        llm_query('late')\n"
         "    except Exception as error:\n        context.append(str(error))\n"

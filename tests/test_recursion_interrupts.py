@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel_process import Cell, KernelProcess, block, kernel_process
-from tests.openai_server import Answer, OpenAIServer
+from tests.kernel_process import STOPPED_WITHIN_S, Cell, KernelProcess, block, kernel_process
 
 pytestmark = pytest.mark.kernel
 
@@ -21,7 +20,7 @@ STATES = {
     "sleeping": "import time; time.sleep(60)",
     "awaiting": "import asyncio; await asyncio.sleep(60)",
     "spinning in a task": "import asyncio\nasync def spin():\n    while True: pass\nawait asyncio.gather(spin())",
-    "in a call of C": "import threading; threading.Event().wait(2)",
+    "in a call of C": "import threading; threading.Event().wait(8)",
     "asking": "llm_query('slow')",
     "awaiting a model": "await allm_query('slow')",
     "in a batch of 100": "llm_query_batched(['slow'] * 100)",
@@ -34,12 +33,12 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
         yield process
 
 
-def model(kernel: KernelProcess, depth: int, state: str, width: int = 1) -> str:
-    """Agents ask one another down to `depth`; the deepest write a file and go into the state."""
+def model(kernel: KernelProcess, depth: int, busy: str, width: int = 1) -> str:
+    """Agents ask one another down to `depth`; the deepest write a file and do what is `busy`."""
     mark = kernel.folder / "here"
     mark.unlink(missing_ok=True)
     down = f"FINAL(llm_query_batched(['deeper'] * {width}, [1] * {width}))"
-    deepest = f"open({str(mark)!r}, 'a').write('.')\n{STATES[state]}"
+    deepest = f"open({str(mark)!r}, 'a').write('.')\n{busy}"
     path = kernel.folder / "script.py"
     path.write_text(
         f"DOWN, DEEPEST = {block(down)!r}, {block(deepest)!r}\n"
@@ -53,7 +52,7 @@ def model(kernel: KernelProcess, depth: int, state: str, width: int = 1) -> str:
 
 def wait_for_marks(kernel: KernelProcess, wanted: int = 1) -> None:
     mark = kernel.folder / "here"
-    end = time.monotonic() + 20
+    end = time.monotonic() + 40
     while not (mark.exists() and len(mark.read_text()) >= wanted):
         assert time.monotonic() < end, "the deepest agents did not get to their cells"
         time.sleep(0.02)
@@ -81,14 +80,14 @@ def trace(kernel: KernelProcess) -> dict[str, Any]:
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("state", STATES)
 def test_stop_ends_the_whole_tree_within_a_second(kernel: KernelProcess, state: str, depth: int, mode: str) -> None:
-    scripted = model(kernel, depth, state)
+    scripted = model(kernel, depth, STATES[state])
     request = kernel.start(f"%%rlm -m {scripted} --max-depth {depth}\nGo down.")
     wait_for_marks(kernel)
 
     cell, took = stop(kernel, request, mode)
 
     assert (cell.status, cell.ename) == ("error", "RunInterrupted")
-    assert took < 1.0 + 0.3
+    assert took < STOPPED_WITHIN_S
     ends = [event for event in trace(kernel)["metadata"]["rlm"]["events"] if event["type"] == "agent_finished"]
     assert {event["agent"]: event["ending"] for event in ends} == {
         ".".join(["0"] + ["1"] * level): "interrupted" for level in range(depth + 1)
@@ -98,20 +97,20 @@ def test_stop_ends_the_whole_tree_within_a_second(kernel: KernelProcess, state: 
 
 @pytest.mark.parametrize("state", ["spinning", "asking", "in a call of C"])
 def test_stop_ends_sub_agents_of_a_persons_own_cell(kernel: KernelProcess, state: str) -> None:
-    kernel.run(f"%config RLM.model = '{model(kernel, 1, state)}'")
+    kernel.run(f"%config RLM.model = '{model(kernel, 1, STATES[state])}'")
     request = kernel.start("llm_query_batched(['go'] * 8, [1] * 8)")
     wait_for_marks(kernel, 8)
 
     cell, took = stop(kernel, request, "signal")
 
     assert cell.ename == "KeyboardInterrupt"
-    assert took < 1.3
+    assert took < STOPPED_WITHIN_S
     assert kernel.run("1 + 1").result == "2"
 
 
 def test_a_thread_in_a_call_of_c_is_left_behind_and_touches_nothing(kernel: KernelProcess) -> None:
-    scripted = model(kernel, 1, "in a call of C")
-    kernel.run("context = []")
+    scripted = model(kernel, 1, "import threading; threading.Event().wait(2)")
+    kernel.run("context = []\nimport threading\nbefore = {t.native_id for t in threading.enumerate()}")
     request = kernel.start(f"%%rlm -m {scripted}\nGo down.")
     wait_for_marks(kernel)
 
@@ -122,46 +121,19 @@ def test_a_thread_in_a_call_of_c_is_left_behind_and_touches_nothing(kernel: Kern
     events = trace(kernel)["metadata"]["rlm"]["events"]
     (end,) = [event for event in events if event["type"] == "agent_finished" and event["agent"] == "0.1"]
     assert "left behind" in end["message"]
-    names = kernel.value("[t.name for t in __import__('threading').enumerate() if t.name.startswith('rlm 0')]")
-    assert names == []
+    left = "[t.name for t in threading.enumerate() if t.name.startswith('rlm 0') and t.native_id not in before]"
+    assert kernel.value(left) == []
 
 
 def test_eight_spinning_sub_agents_side_by_side_are_stopped(kernel: KernelProcess) -> None:
-    scripted = model(kernel, 1, "spinning", width=8)
+    scripted = model(kernel, 1, STATES["spinning"], width=8)
     request = kernel.start(f"%%rlm -m {scripted}\nGo down.")
     wait_for_marks(kernel, 8)
 
     cell, took = stop(kernel, request, "signal")
 
     assert cell.ename == "RunInterrupted"
-    assert took < 1.3
-
-
-def test_the_server_sees_the_requests_of_sub_agents_cancelled(tmp_path: Path) -> None:
-    def play(body: dict[str, Any]) -> Answer:
-        first = body["messages"][1]["content"]
-        if "You are the first agent" in first:
-            return Answer(text=block("llm_query_batched(['q'] * 8, [1] * 8)"))
-        return Answer(text="late", latency_s=60)
-
-    with (
-        OpenAIServer() as server,
-        kernel_process(tmp_path, OPENAI_API_BASE=server.url, OPENAI_API_KEY="none", RLM_MODEL="openai/m") as kernel,
-    ):
-        server.play(play)
-        request = kernel.start("%%rlm\nGo.")
-        end = time.monotonic() + 30
-        while len(server.requests) < 9 and time.monotonic() < end:
-            time.sleep(0.05)
-
-        cell, took = stop(kernel, request, "signal")
-        end = time.monotonic() + 5
-        while sum(r.disconnected for r in server.requests) < 8 and time.monotonic() < end:
-            time.sleep(0.05)
-
-        assert cell.ename == "RunInterrupted"
-        assert sum(r.disconnected for r in server.requests) == 8
-        assert took < 1.3
+    assert took < STOPPED_WITHIN_S
 
 
 def test_max_seconds_of_one_question_ends_it_and_leaves_the_caller_going(kernel: KernelProcess) -> None:
@@ -172,7 +144,7 @@ def test_max_seconds_of_one_question_ends_it_and_leaves_the_caller_going(kernel:
         f"REPLIES = [dict(when=lambda r: r.agent == '0', reply={ask!r}), dict(reply={sub!r}, times=None)]\n"
     )
 
-    cell = kernel.run(f"%%rlm -m scripted:{path}\nGo.", timeout_s=10)
+    cell = kernel.run(f"%%rlm -m scripted:{path}\nGo.")
 
     assert cell.result is not None
     assert "LimitExceeded('agent 0.1: max_seconds=1 reached" in cell.result
@@ -192,6 +164,6 @@ def test_cancelling_one_question_stops_its_sub_agent_alone(kernel: KernelProcess
         f"REPLIES = [dict(when=lambda r: r.agent == '0', reply={ask!r}), dict(reply={sub!r}, times=None)]\n"
     )
 
-    cell = kernel.run(f"%%rlm -m scripted:{path}\nGo.", timeout_s=10)
+    cell = kernel.run(f"%%rlm -m scripted:{path}\nGo.")
 
     assert cell.result == "['cancelled', 'fine']"

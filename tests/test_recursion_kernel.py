@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from rlm_kernel.trace.loading import load_trace
 from rlm_kernel.trace.reading import read
-from tests.kernel_process import Cell, KernelProcess, block, kernel_process
+from tests.kernel_process import STOPPED_WITHIN_S, Cell, KernelProcess, block, kernel_process
 from tests.openai_server import Answer, OpenAIServer
 
 pytestmark = pytest.mark.kernel
@@ -23,6 +24,21 @@ pytestmark = pytest.mark.kernel
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
     with kernel_process(tmp_path_factory.mktemp("recursion"), RLM_MAX_CALLS="none", RLM_LIVE="0") as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KernelProcess, OpenAIServer]]:
+    with (
+        OpenAIServer() as server,
+        kernel_process(
+            tmp_path_factory.mktemp("served"),
+            OPENAI_API_BASE=server.url,
+            OPENAI_API_KEY="none",
+            RLM_MODEL="openai/m",
+            RLM_LIVE="0",
+        ) as process,
+    ):
+        yield process, server
 
 
 def script(kernel: KernelProcess, body: str) -> str:
@@ -198,7 +214,8 @@ def test_the_outputs_of_eight_agents_side_by_side_never_mix(kernel: KernelProces
             assert "mark-" in text or not event.outputs
 
 
-def test_one_ledger_counts_what_the_server_counts_under_faults(tmp_path: Path) -> None:
+def test_one_ledger_counts_what_the_server_counts_under_faults(served: tuple[KernelProcess, OpenAIServer]) -> None:
+    kernel, server = served
     fate = random.Random(7)
 
     def play(body: dict[str, Any]) -> Answer:
@@ -211,17 +228,13 @@ def test_one_ledger_counts_what_the_server_counts_under_faults(tmp_path: Path) -
             return Answer(text=block("FINAL(llm_query(f'say {context}'))"))
         return Answer(text="said" if first.startswith("say") else block("FINAL(got)"))
 
-    with (
-        OpenAIServer() as server,
-        kernel_process(tmp_path, OPENAI_API_BASE=server.url, OPENAI_API_KEY="none", RLM_MODEL="openai/m") as kernel,
-    ):
-        server.play(play)
-        cell = kernel.run("%%rlm\nGo.", timeout_s=90)
-        run = kernel.value(
-            "(lambda run: [run.calls, run.usage.prompt_tokens, run.usage.completion_tokens])"
-            "(get_ipython()._rlm_workspace.last_run)"
-        )
-        failed = sum(len(e.attempts) for kind in ("replied", "call_finished") for e in events(kernel, kind))
+    server.play(play)
+    cell = kernel.run("%%rlm\nGo.", timeout_s=90)
+    run = kernel.value(
+        "(lambda run: [run.calls, run.usage.prompt_tokens, run.usage.completion_tokens])"
+        "(get_ipython()._rlm_workspace.last_run)"
+    )
+    failed = sum(len(e.attempts) for kind in ("replied", "call_finished") for e in events(kernel, kind))
 
     assert value_of(cell) == ["said"] * 30
     assert run == [62, server.tokens_in, server.tokens_out]
@@ -230,27 +243,49 @@ def test_one_ledger_counts_what_the_server_counts_under_faults(tmp_path: Path) -
     assert server.counts()["max_in_flight"] <= 16
 
 
-def test_sixteen_at_once_are_sixteen_at_the_model_for_agents_at_every_depth(tmp_path: Path) -> None:
+def test_sixteen_at_once_are_sixteen_at_the_model_for_agents_at_every_depth(
+    served: tuple[KernelProcess, OpenAIServer],
+) -> None:
+    kernel, server = served
+
     def play(body: dict[str, Any]) -> Answer:
         first = body["messages"][1]["content"]
         width = 4 if "Theirs are plain completions" in first else 0
         down = f"FINAL(llm_query_batched(['q'] * {width}, [1] * {width}))" if width else "FINAL(1)"
         if "You are the first agent" in first:
             down = "FINAL(llm_query_batched(['q'] * 12, [1] * 12))"
-        return Answer(text=block(down), latency_s=0.3)
+        return Answer(text=block(down), company=0 if width or "12" in down else 9, latency_s=0.3)
 
-    with (
-        OpenAIServer() as server,
-        kernel_process(
-            tmp_path, OPENAI_API_BASE=server.url, OPENAI_API_KEY="none", RLM_MODEL="openai/m", RLM_MAX_DEPTH="2"
-        ) as kernel,
-    ):
-        server.play(play)
-        cell = kernel.run("%%rlm\nGo.", timeout_s=90)
+    server.play(play)
+    cell = kernel.run("%%rlm --max-depth 2\nGo.", timeout_s=90)
 
     assert value_of(cell) == [[1, 1, 1, 1]] * 12
     assert server.counts()["calls"] == 1 + 12 + 48
     assert 8 < server.counts()["max_in_flight"] <= 16
+
+
+def test_the_server_sees_the_requests_of_stopped_sub_agents_cancelled(
+    served: tuple[KernelProcess, OpenAIServer],
+) -> None:
+    kernel, server = served
+
+    def play(body: dict[str, Any]) -> Answer:
+        first = body["messages"][1]["content"]
+        if "You are the first agent" in first:
+            return Answer(text=block("llm_query_batched(['q'] * 8, [1] * 8)"))
+        return Answer(text="late", latency_s=60)
+
+    server.play(play)
+    request = kernel.start("%%rlm\nGo.")
+    assert server.wait_until(lambda s: len(s.requests) == 9, 30)
+    pressed = time.monotonic()
+    kernel.manager.interrupt_kernel()
+    cell = kernel.finish(request)
+    took = time.monotonic() - pressed
+
+    assert cell.ename == "RunInterrupted"
+    assert server.wait_until(lambda s: sum(r.disconnected for r in s.requests) == 8, 10)
+    assert took < STOPPED_WITHIN_S
 
 
 def test_a_question_in_a_subshell_beside_a_run_is_answered_or_refused_and_nothing_hangs(kernel: KernelProcess) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 import types
@@ -21,6 +22,8 @@ from rlm_kernel.errors import Diverged, UsageError
 from rlm_kernel.namespace import LENT
 from rlm_kernel.runner.recorded.order import Order
 from rlm_kernel.store import Store
+from rlm_kernel.store.entries import Entry
+from rlm_kernel.store.state import State, made_of
 from rlm_kernel.trace.events import CellFinished, RunStarted
 from rlm_kernel.trace.importers import import_log
 from rlm_kernel.trace.loading import Trace
@@ -28,13 +31,8 @@ from rlm_kernel.trace.tree import Tree
 from tests.kernel_process import block
 from tests.recorded_runs import CASES, CHANCE, DEEP, Case, cli, edited, inserted, model, ran, record, shown
 
-pytestmark = pytest.mark.kernel  # no kernel, but threads whose order a machine with other work would not keep
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+# No kernel, but threads whose order a machine with other work would not keep.
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("here")]
 
 
 def forget_the_models(folder: Path) -> None:
@@ -307,6 +305,32 @@ def test_a_context_that_the_record_does_not_hold_is_asked_for_before_the_first_c
     assert rlm_kernel.replay(path, context=LARGE).answer == "lor"
 
 
+def test_a_reply_that_came_before_those_of_many_others_is_not_held_back_by_them(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = block("FINAL(llm_query_batched([f'part {n:02}' for n in range(17)]))")
+    late = {f"part {n:02}": {"reply": str(n), "delay_s": 0.5 if n < 16 else 0} for n in range(17)}
+    case = Case({"whole": [ask]}, None, late, {"max_parallel": 17, "max_depth": 0})
+    trace = rlm_kernel.load_trace(record(here, case))
+    monkeypatch.setattr("rlm_kernel.runner.recorded.order.TURN_S", 20.0)  # what it would cost to be held back
+    began = time.monotonic()
+
+    came = rlm_kernel.replay(trace)
+
+    assert came.answer == [str(n) for n in range(17)]
+    assert time.monotonic() - began < 20
+
+
+def test_a_store_of_very_many_keys_is_asked_for_and_not_put_back_without_its_notes(here: Path) -> None:
+    store = Store()
+    store.update({f"key {number}": number for number in range(10_001)})
+    path = record(here, Case({"whole": [block("context.history('key 1')"), block("FINAL(len(context))")]}, store))
+
+    why = "context is not in the record (it has more than 10,000 keys): put Store, 10,001 items"
+    assert why in refused(path)
+    assert rlm_kernel.replay(path, context=store).answer == 10_001
+
+
 def test_a_large_context_that_was_kept_lies_beside_the_trace_and_is_checked(here: Path) -> None:
     path = record(here, Case(COUNT, LARGE), keep_context="all")
     (beside,) = (path.parent / "contexts").iterdir()
@@ -350,13 +374,13 @@ def test_a_sub_agents_cell_below_the_sections_of_others_runs_after_its_last(here
 
 def test_what_does_not_come_is_waited_for_once() -> None:
     async def come() -> float:
-        order = Order([("cell", "0.1", number) for number in range(1, 12)], patience_s=0.1)
+        order = Order([("cell", "0.1", number) for number in range(1, 102)], patience_s=0.1)
         began = time.monotonic()
-        for number in range(2, 12):
+        for number in range(2, 102):
             await order.turn("cell", "0.1", number)
         return time.monotonic() - began
 
-    assert 0.1 <= asyncio.run(come()) < 0.5
+    assert 0.1 <= asyncio.run(come()) < 5  # for each of them it would be ten
 
 
 def test_everything_that_is_missing_is_named_at_once_and_nothing_runs(here: Path) -> None:
@@ -618,6 +642,19 @@ def test_a_store_replays_with_its_notes_its_history_and_as_the_view_that_it_was(
     replayed = rlm_kernel.replay(path)
 
     assert (replayed.answer, replayed.notes) == (["laws", "notes"], ())
+
+
+def test_a_history_with_writes_of_two_runs_is_shown_the_same_by_a_replay(here: Path) -> None:
+    before = Entry(1, "0", 1, 0.0, "int", None, None, "20261121-161343-abd707")
+    store = made_of(State({"laws": 1}, {"laws": [before]}))
+    cells = block("WRITE('laws', 2)\ncontext.history('laws')"), block("FINAL(1)")
+
+    path = record(here, Case({"whole": list(cells)}, store))
+
+    root = rlm_kernel.load_trace(path).root
+    assert root is not None
+    assert re.findall("0, step 1.*?  ", root.steps[1].new[-1].content) == ["0, step 1, run abd707  ", "0, step 1  "]
+    assert rlm_kernel.replay(path).cells == 2
 
 
 def test_a_value_of_a_store_that_is_not_in_the_record_is_named_and_can_be_given(here: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -21,20 +22,7 @@ from tests.kernel_process import Cell, KernelProcess, block, kernel_process
 from tests.recorded_runs import CASES, CHANCE, DEEP, Case, cli, edited, inserted, model, ran, record, shown
 from tests.recorded_values import EACH_KIND, IN_ANY_ORDER, lines, read
 
-pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
-    """One for all tests that go on in the folder of the test."""
-    with kernel_process(tmp_path_factory.mktemp("kernel"), RLM_LIVE="0") as process:
-        yield process
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("here")]
 
 
 def beside(trace: Path, folder: Path, name: str = "trace.ipynb") -> Path:
@@ -126,29 +114,23 @@ def test_run_all_once_more_in_the_same_kernel_begins_anew(name: str, kernel: Ker
                 assert outputs(came) == shown(path).get(cell["id"], [])
 
 
-def nbval(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "--rootdir", str(path.parent)]
-    return subprocess.run([*command, str(path)], cwd=path.parent, capture_output=True, text=True, timeout=100)
-
-
-def test_nbval_passes_and_fails_where_an_output_was_changed(here: Path) -> None:
-    path = beside(record(here, DEEP), here)
-    good = nbval(path)
-    notebook = json.loads(path.read_text())
+def test_nbval_fails_where_an_output_was_changed_and_nowhere_else(here: Path) -> None:
+    chance = beside(record(here, CHANCE), here, "chance.ipynb")
+    good = beside(record(here, DEEP), here)
+    notebook = json.loads(good.read_text())
     (cell,) = [cell for cell in notebook["cells"] if cell["id"] == "a0-2-1-s1"]
     cell["outputs"][0]["data"]["text/plain"] = "'noticed'"
-    path.write_text(json.dumps(notebook))
-    bad = nbval(path)
+    changed = here / "changed.ipynb"
+    changed.write_text(json.dumps(notebook))
 
-    assert good.returncode == 0, good.stdout
-    assert bad.returncode == 1
-    assert [line for line in bad.stdout.splitlines() if line.startswith("FAILED")] == [
-        "FAILED trace.ipynb::Cell 11 - \x1b[91mNotebook cell execution failed\x1b[0m"
+    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "--rootdir", str(here)]
+    came = subprocess.run([*command, chance, good, changed], cwd=here, capture_output=True, text=True, timeout=100)
+
+    assert came.returncode == 1
+    assert [line for line in came.stdout.splitlines() if line.startswith("FAILED")] == [
+        "FAILED changed.ipynb::Cell 11 - \x1b[91mNotebook cell execution failed\x1b[0m"
     ]
-
-
-def test_nbval_passes_where_cells_depend_on_chance(here: Path) -> None:
-    assert nbval(beside(record(here, CHANCE), here)).returncode == 0
+    assert re.search(r"^1 failed, [1-9]\d* passed", came.stdout, re.MULTILINE)
 
 
 def test_nothing_that_could_ask_a_model_is_imported(here: Path) -> None:
@@ -347,6 +329,35 @@ def test_a_marked_cell_runs_again_in_a_notebook_only_where_that_is_said(kernel: 
         assert kernel.run(line.format("--rerun yes")).status == "ok"
         assert (here / "ran.txt").read_text() == "sent "
         (here / "ran.txt").unlink()
+
+
+def test_what_a_library_warns_of_four_agents_at_once_is_the_same_in_every_replay(
+    kernel: KernelProcess, here: Path
+) -> None:
+    (here / "noisy.py").write_text(
+        "import random, time, warnings\n\ndef fit(x):\n    time.sleep(random.Random().random() / 20)\n"
+        "    warnings.warn('no end')\n    return x + 1\n"
+    )
+    ask = block("r = llm_query_batched(['part'] * 4, contexts=[1, 2, 3, 4])\nr")
+    part = [block("import noisy\nnoisy.fit(context); noisy.fit(context)"), block("FINAL(context)")]
+    case = Case({"whole": [ask, block("import noisy\nnoisy.fit(1)"), block("FINAL(r)")], "part": part})
+    kernel.run(f"%cd -q {here}\n%reset -f\nimport sys; sys.path[:0] = ['']\nimport noisy; noisy.fit(1)")
+
+    asked = kernel.run(f"%%rlm -q -m {model(here, case)}\nthe whole")
+
+    (path,) = (here / ".rlm" / "runs").glob("*.ipynb")
+    told = ["".join(str(output) for output in outs).count("no end") for outs in shown(path).values()]
+    assert (asked.status, sorted(told)) == ("ok", [0] * 6 + [2] * 5), asked.evalue
+    for _ in range(3):
+        assert (came := kernel.run("%rlm replay last --all")).status == "ok", came.evalue
+    fresh = cli("replay", str(path), folder=here)
+    assert (fresh.returncode, fresh.stdout) == (0, "identical: 11 cells of 5 agents\n"), fresh.stderr
+
+
+def test_one_cell_of_one_agent_is_told_as_such(here: Path) -> None:
+    path = record(here, Case({"whole": [block("FINAL(1)")]}))
+
+    assert cli("replay", str(path), folder=here).stdout == "identical: 1 cell of 1 agent\n"
 
 
 def test_a_divergence_that_the_last_cell_catches_is_no_answer(kernel: KernelProcess, here: Path) -> None:

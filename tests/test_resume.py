@@ -7,7 +7,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,18 +173,11 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(
     assert resumed.tree.run.origin == {"kind": "resume", "run": last.stem}
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
-    with kernel_process(tmp_path_factory.mktemp("kernel"), RLM_LIVE="0") as process:
-        yield process
-
-
 @pytest.fixture
-def kernel(shared: KernelProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelProcess:
+def kernel(kernel: KernelProcess, here: Path) -> KernelProcess:
     """One that goes on in the folder of the test, with nothing in its namespace."""
-    monkeypatch.chdir(tmp_path)
-    shared.run(f"%reset -f\n%cd -q {tmp_path}")
-    return shared
+    kernel.run(f"%reset -f\n%cd -q {here}")
+    return kernel
 
 
 STEPS = {
@@ -355,6 +347,31 @@ def test_a_run_may_go_on_more_than_once(kernel: KernelProcess, tmp_path: Path) -
     assert told(tmp_path) == ["0.1 step 2", "0.2 step 1", "0.2 step 2", *WHOLE[-2:]]
 
 
+def test_a_run_of_another_folder_that_is_stopped_again_pays_nothing_twice(
+    kernel: KernelProcess, tmp_path: Path
+) -> None:
+    begin(kernel, tmp_path, with_replies(whole=[SLOW, *STEPS["whole"]]), "--max-steps 3")
+    (tmp_path / ".rlm" / "runs").rename(tmp_path / "other")
+    (journal,) = (tmp_path / "other").glob("*.jsonl")
+    told(tmp_path)
+    (tmp_path / "slow").touch()
+    request = kernel.start(f"%%rlm -q --continue other/{journal.name} --max-steps 9")
+    while not newest_size(tmp_path):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    kernel.manager.interrupt_kernel()
+    assert kernel.finish(request).ename == "RunInterrupted"
+    (tmp_path / "slow").unlink()
+    assert told(tmp_path) == []
+
+    assert kernel.run("%%rlm -q --continue --max-steps 9").result == "6"
+    assert told(tmp_path) == ["0 step 4"]
+
+
+def newest_size(folder: Path) -> int:
+    return max((path.stat().st_size for path in folder.glob(".rlm/runs/*.jsonl")), default=0)
+
+
 def test_chance_in_a_question_pays_nothing_twice(kernel: KernelProcess, tmp_path: Path) -> None:
     lost = {"error": {"kind": "connection", "message": "gone"}}
     first = block(
@@ -443,8 +460,18 @@ def test_a_context_that_is_not_in_the_record_has_to_be_the_one_that_it_was(
     told(tmp_path)
 
     assert "`context` is not what it was: recorded was list" in go_on(kernel, tmp_path).evalue
+    assert "`context` is not what it was: recorded was list" in go_on(kernel, tmp_path, "-c [1,2,3]").evalue
     assert told(tmp_path) == []
     assert go_on(kernel, tmp_path, "-c [1,2]").result == "6"
+
+
+def test_a_context_that_is_named_has_to_be_the_one_of_the_run(kernel: KernelProcess, tmp_path: Path) -> None:
+    begin(kernel, tmp_path, Case(STEPS), "--max-steps 2")
+    told(tmp_path)
+
+    assert "`context` is not what it was" in go_on(kernel, tmp_path, "--max-steps 5 -c [1,2,3]").evalue
+    assert told(tmp_path) == []
+    assert go_on(kernel, tmp_path, "--max-steps 5").result == "6"
 
 
 def test_what_cannot_go_on_is_said_in_one_line(kernel: KernelProcess, tmp_path: Path) -> None:
@@ -475,7 +502,11 @@ def test_a_run_that_is_still_going_on_is_left_alone(kernel: KernelProcess, tmp_p
         going = newest(tmp_path)
 
         assert "is still going on in another process" in kernel.run(f"%%rlm --continue {going.stem}").evalue
-        assert "no run in .rlm/runs broke off" in kernel.run("%%rlm --continue").evalue
+        told = f"no run in .rlm/runs broke off: {going.stem} is still going on in another process"
+        assert kernel.run("%%rlm --continue").evalue == told
+        begin(kernel, tmp_path, Case(STEPS))
+        others = "; of the newest, 1 came to an answer or went on as another run"
+        assert kernel.run("%%rlm --continue").evalue == told + others
         assert request
 
 

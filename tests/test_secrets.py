@@ -21,10 +21,9 @@ KEY = "sk-test-0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SOME_API_KEY", KEY)
-    return tmp_path
+    return here
 
 
 def recorded(here: Path, case: Case) -> Trace:

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from dataclasses import asdict, fields
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Application, Config, Configurable
 
+from rlm_kernel.cli.command import Command
+from rlm_kernel.cli.replay import Replay
+from rlm_kernel.cli.run import Run
 from rlm_kernel.errors import UsageError
-from rlm_kernel.limits import Limits
-from rlm_kernel.settings import RLM
+from rlm_kernel.limits import Limits, Policy
+from rlm_kernel.magics import RLMMagics
+from rlm_kernel.rerun.commands import _fork_words
+from rlm_kernel.runner.rooms import MAX_PROCESSES
+from rlm_kernel.settings import OF_A_QUESTION, RLM, flags
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +42,44 @@ def test_without_any_setting_the_limits_are_the_defaults_of_limits():
     assert others == (None, 16, 600, ".rlm/runs", True)
 
 
-def test_every_limit_is_a_setting():
+def test_every_limit_is_a_setting_and_every_policy_with_the_same_default():
     assert {field.name for field in fields(Limits)} <= set(RLM.class_trait_names(config=True))
+    assert RLM().policy() == Policy()
+
+
+def test_what_one_question_can_have_of_its_own_is_its_models_and_every_limit():
+    assert set(OF_A_QUESTION) == {"model", "models", *(field.name for field in fields(Limits))}
+    assert [flags("model"), flags("max_cost_usd")] == [("-m", "--model"), ("--max-cost-usd",)]
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [
+        lambda words: RLMMagics.rlm.parser.parse_args(words),
+        lambda words: _fork_words().parse_args(["0", "step", "1", *words]),
+        lambda words: with_options_of(Run()).parse_args(["what?", *words]),
+        lambda words: with_options_of(Replay()).parse_args(["last", "--fork", "0:1", *words]),
+    ],
+    ids=["%%rlm", "%rlm fork", "jupyter rlm run", "jupyter rlm replay"],
+)
+def test_every_door_takes_every_setting_that_one_question_can_have(parse):
+    words = [word for n, name in enumerate(OF_A_QUESTION) for word in (flags(name)[-1], str(n))]
+
+    options = parse(words)
+
+    assert {name: getattr(options, name) for name in OF_A_QUESTION} == {
+        name: str(n) for n, name in enumerate(OF_A_QUESTION)
+    }
+
+
+def with_options_of(command: Command) -> ArgumentParser:
+    parser = ArgumentParser()
+    command.add_options(parser)
+    return parser
+
+
+def test_the_help_of_a_setting_says_how_many_worker_processes_there_are_at_most():
+    assert f"no more than {MAX_PROCESSES} run at once" in RLM.class_traits()["max_agents"].help
 
 
 def test_every_setting_says_what_it_is_and_what_it_takes():

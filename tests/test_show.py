@@ -199,8 +199,8 @@ def test_hostile_text_in_every_field_reaches_no_terminal(tmp_path, capsys):
     )  # fmt: skip
     failed = CallFailed(agent=HOSTILE, step=1, call=1, kind=HOSTILE, message=HOSTILE)
     ended = AgentFinished(agent=HOSTILE, ending="error", answer=HOSTILE, name=HOSTILE, message=HOSTILE)
-    events = [started, *step(1, HOSTILE, HOSTILE, outputs, agent=HOSTILE, error=error, calls=(failed,)), ended]
-    path = journal(tmp_path, events)
+    its_step = step(1, HOSTILE, HOSTILE, outputs, agent=HOSTILE, error=error, calls=(failed,))
+    path = journal(tmp_path, [run_started(), started, *its_step, ended])
 
     for form in ((), ("--all",), ("--table",), ("--agents",), ("--errors",), ("--json",)):
         code, out, err = show(capsys, path, *form)
@@ -384,6 +384,18 @@ def test_a_cell_that_a_person_edited_is_told(tmp_path, capsys):
 
     assert "FINAL(n + 1)" in out
     assert "1 edited cell" in err
+
+
+def test_cells_that_a_person_put_in_are_told(tmp_path, capsys):
+    path = notebook(tmp_path, whole_run())
+    data = json.loads(path.read_bytes())
+    own = {"cell_type": "code", "metadata": {}, "source": "1", "outputs": [], "execution_count": None}
+    data["cells"][-1:-1] = [{**own, "id": f"mine{n}"} for n in range(3)]
+    path.write_text(json.dumps(data))
+
+    _, _, err = show(capsys, path)
+
+    assert "it has 3 cells of a person's own, which the record does not know" in err
 
 
 def newer() -> bytes:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gc
 import pickle
+import re
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 
 from rlm_kernel.errors import UsageError
 from rlm_kernel.store import WITNESS, Available, Glance, Store, set_glance, set_reader, store_id
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* is a method of the store")
 
 
 def _store(**entries: object) -> Store:
@@ -148,7 +152,8 @@ def test_the_repr_is_bounded_whatever_is_in_it() -> None:
 
 def test_tab_offers_keys_that_can_be_attributes_and_behind_a_bracket_all_of_them() -> None:
     store = _store(contract=1)
-    store.update({"two words": 2, "class": 3, "_private": 4, "keys": 5})
+    with pytest.warns(match="`keys` is a method"):
+        store.update({"two words": 2, "class": 3, "_private": 4, "keys": 5})
 
     offered = dir(store)
 
@@ -243,6 +248,8 @@ class Recording:
 
     def __init__(self, who: str = "0.2", step: int | None = 3) -> None:
         self.who, self.step = who, step
+        self.run: str | None = None
+        self.cell: int | None = None
         self.told: list[tuple[Any, ...]] = []
 
     def wrote(self, store: int, key: str, value: object, replaced: bool) -> None:
@@ -501,6 +508,41 @@ def test_the_history_names_who_wrote_and_what_became_of_it(witness: Recording) -
         "2      0.3, step 1  str   4                deleted by 0.3\n"
         "3      person       Loud                   stands"
     )
+
+
+def written_in(store: Store, *places: tuple[str, int | None, str | None, int | None]) -> None:
+    """By whom, at which step, in which run and cell."""
+    witness = Recording()
+    for place in places:
+        witness.who, witness.step, witness.run, witness.cell = place
+        token = WITNESS.set(witness)
+        store["k"] = 1
+        WITNESS.reset(token)
+
+
+def writers(store: Store) -> list[str]:
+    return [re.split("  +", line)[1] for line in repr(store.history("k")).split("\n")[1:]]
+
+
+def test_the_history_names_the_persons_cells_and_the_runs_where_there_are_several(witness: Recording) -> None:
+    one, two = ("0", 1, "20261121-161343-aaaaaa", None), ("0", 1, "20261121-161351-bbbbbb", None)
+    alone, both, older = Store(), Store(), Store()
+    written_in(alone, one, ("person", None, one[2], 7), ("person", None, None, None), one)
+    written_in(both, one, two)
+    written_in(older, ("0", 1, None, None), two)
+
+    assert writers(alone) == ["0, step 1", "person, cell [7]", "person", "0, step 1"]
+    assert writers(both) == ["0, step 1, run aaaaaa", "0, step 1, run bbbbbb"]
+    assert writers(older) == ["0, step 1", "0, step 1, run bbbbbb"]
+    assert [(row.run, row.cell) for row in alone.history("k")] == [
+        (one[2], None),
+        (one[2], 7),
+        (None, None),
+        (one[2], None),
+    ]
+    witness.run = two[2]
+    assert writers(alone) == ["0, step 1, run aaaaaa", "person, cell [7]", "person", "0, step 1, run aaaaaa"]
+    assert writers(both) == ["0, step 1, run aaaaaa", "0, step 1"]  # in a replay, this run has another id
 
 
 def test_the_history_of_a_key_that_is_gone_is_there_and_of_one_that_never_was_is_not() -> None:
@@ -764,3 +806,36 @@ def test_a_store_begins_with_the_results_of_a_mapping() -> None:
     assert store.rows is rows
     with pytest.raises(TypeError, match="keys of the store are strings"):
         Store({1: 2})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.store("items", ["a"]),
+        lambda store: store.__setitem__("items", ["a"]),
+        lambda store: store.setdefault("items", ["a"]),
+        lambda store: store.update({"items": ["a"]}),
+    ],
+)
+def test_a_key_that_is_a_methods_name_is_written_and_its_mend_told_once(write: Callable[[Store], None]) -> None:
+    store = _store(risks=1)
+
+    with pytest.warns(match="a method of the store") as told:
+        write(store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(store)
+        store["_private"] = store["more items"] = 2
+
+    assert [str(each.message) for each in told] == ['`items` is a method of the store: read it as context["items"]']
+    assert store["items"] == ["a"]
+
+
+@pytest.mark.parametrize("write", ["context.store('items', 1)", "context['items'] = 1"])
+def test_that_warning_stands_at_the_line_that_writes(write: str) -> None:
+    code = compile(f"\n\n{write}", "<a cell>", "exec")
+
+    with pytest.warns(match="a method of the store") as told:
+        exec(code, {"context": Store()})
+
+    assert [(each.filename, each.lineno) for each in told] == [("<a cell>", 3)]

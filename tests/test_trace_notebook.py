@@ -740,7 +740,7 @@ def hostile_run(text: str) -> list[Event]:
 
 def test_prose_of_megabytes_takes_no_longer_than_its_length():
 
-    begun = time.monotonic()
+    begun = time.thread_time()
     for hostile in (
         "`" * 1_000_000,
         "`a" * 500_000,
@@ -751,4 +751,4 @@ def test_prose_of_megabytes_takes_no_longer_than_its_length():
     ):
         prose(hostile)
 
-    assert time.monotonic() - begun < 20
+    assert time.thread_time() - begun < 20

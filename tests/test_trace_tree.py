@@ -283,13 +283,13 @@ def test_thousands_of_agents_are_summed_up_in_one_walk():
     gc.collect()
     gc.disable()  # over all that other tests have left, one collection takes longer than the bound
     try:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         spent = [tree.spent(agent) for agent in tree.agents.values()]
-        took = time.perf_counter() - begun
+        took = time.thread_time() - begun
     finally:
         gc.enable()
 
-    assert took < 0.2  # 5 ms for a thousand; a walk for each agent takes seconds
+    assert took < 0.5  # 15 ms are usual; a walk for each agent takes seconds
     assert spent[0].total.steps == 3_000
 
 

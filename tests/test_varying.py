@@ -234,12 +234,12 @@ def test_what_a_cell_reads_assigns_and_imports() -> None:
     ],
 )
 def test_no_source_is_too_much(source: str) -> None:
-    begun = time.monotonic()
+    begun = time.thread_time()
 
     names_in(source)
     names_in(f"%magic\n{source}")
 
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 10  # one second is usual
 
 
 def test_a_long_sum_is_looked_into_to_its_end() -> None:

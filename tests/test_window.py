@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import ContextBudgetExceeded, UsageError
-from rlm_kernel.lm.tokens import count
+from rlm_kernel.preview import estimate_tokens
 from rlm_kernel.store import Glance, Store, set_glance
 from rlm_kernel.window import ReadBudget, Window, as_text, glance, read
 
@@ -28,7 +28,7 @@ FRAME = pd.DataFrame({"a": range(1_000), "b": [f"word {i}" for i in range(1_000)
 
 def _text(value: object, max_tokens: int | None = 100, **asked: Any) -> str:
     window = as_text(value, max_tokens=max_tokens, show=repr_within, **asked)
-    assert window.tokens == count(window.text)
+    assert window.tokens == estimate_tokens(window.text)
     assert max_tokens is None or window.tokens <= max_tokens
     assert window.whole
     return window.text
@@ -93,7 +93,7 @@ def test_a_long_text_is_cut_to_head_and_tail_and_says_what_is_between() -> None:
     assert (len(head) + len(between[:1]), len(LINES) - len(tail)) == (start, stop)
     assert hidden == f"{stop - start:,} of {len(LINES):,} characters"
     assert _text(LINES, None, chars=(start, stop)) == LINES[start:stop]
-    assert (window.whole, window.whole_tokens, 80 < window.tokens <= 100) == (False, count(LINES), True)
+    assert (window.whole, window.whole_tokens, 80 < window.tokens <= 100) == (False, estimate_tokens(LINES), True)
 
 
 @given(
@@ -113,10 +113,10 @@ def test_a_window_never_holds_more_tokens_than_it_may(value: Any, max_tokens: in
 
     window = as_text(value, max_tokens=max_tokens, **rows)
 
-    assert window.tokens == count(window.text) <= max_tokens
+    assert window.tokens == estimate_tokens(window.text) <= max_tokens
     assert window.whole == (window.tokens == window.whole_tokens)
     assert window.whole or window.whole_tokens > max_tokens
-    assert window.whole == (count(as_text(value, max_tokens=None, **rows).text) <= max_tokens)
+    assert window.whole == (estimate_tokens(as_text(value, max_tokens=None, **rows).text) <= max_tokens)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_window_never_holds_more_tokens_than_it_may(value: Any, max_tokens: in
         np.arange(10_000),
         np.zeros((300, 300)),
         np.zeros((30, 30, 30)),
-        pd.DataFrame(np.zeros((4, 3_000))),
+        pd.DataFrame(np.zeros((40, 3_000))),
         list(range(100_000)),
         pd.DataFrame({"long": ["word " * 100_000] * 3}),
         {"deep": [[[LINES]]]},
@@ -291,7 +291,6 @@ def test_a_slice_that_cannot_be_is_refused_with_the_mend(value: object, asked: A
 @pytest.mark.parametrize("asked", [{}, {"lines": (1, 1)}, {"chars": (-150_000_000, None)}, {"lines": (-1, None)}])
 def test_reading_200_mb_costs_what_is_shown(asked: Any) -> None:
     large = "The quick brown fox. " * 10_000_000
-    count("load the tables first")
     tracemalloc.start()
     started = time.thread_time()
     try:
@@ -413,8 +412,8 @@ def test_what_fits_is_read_whole_and_charged() -> None:
 
     window = read("greeting", "hello world", budget)
 
-    assert window == Window("hello world", 2, True, 2)
-    assert (budget.used, budget.left) == (2, 98)
+    assert window == Window("hello world", 3, True, 3)
+    assert (budget.used, budget.left) == (3, 97)
 
 
 def test_what_does_not_fit_in_one_read_is_refused_before_it_is_loaded_with_two_ways_on() -> None:
@@ -424,7 +423,7 @@ def test_what_does_not_fit_in_one_read_is_refused_before_it_is_loaded_with_two_w
         read("contract", LINES, budget)
 
     error = refused.value
-    assert (error.key, error.tokens, error.used, error.allowed) == ("contract", count(LINES), 0, 50)
+    assert (error.key, error.tokens, error.used, error.allowed) == ("contract", estimate_tokens(LINES), 0, 50)
     assert "max_tokens=50 shows head and tail, lines=(1, 40) or chars=(0, 50) a part" in str(error)
     assert budget.used == 0
     assert not read("contract", LINES, budget, max_tokens=50).whole
@@ -457,13 +456,13 @@ def test_max_tokens_beyond_what_one_read_may_give_are_cut_to_that() -> None:
 
 
 def test_the_budget_of_all_reads_is_named_when_that_is_what_is_short() -> None:
-    budget = ReadBudget(max_tokens_per_read=50, max_read_tokens=70)
+    budget = ReadBudget(max_tokens_per_read=50, max_read_tokens=52)
     first = read("contract", LINES, budget, max_tokens=50).tokens
 
     with pytest.raises(ContextBudgetExceeded) as refused:
         read("contract", LINES, budget, max_tokens=50)
 
-    assert (refused.value.used, refused.value.allowed) == (first, 70)
+    assert (refused.value.used, refused.value.allowed) == (first, 52)
     assert budget.used == first
 
 
@@ -489,8 +488,11 @@ def test_max_tokens_is_a_whole_number_from_one(max_tokens: Any) -> None:
 
 @pytest.mark.parametrize("per_read", [2_000, None])
 def test_max_tokens_that_have_no_room_for_any_part_say_so(per_read: int | None) -> None:
-    with pytest.raises(ContextBudgetExceeded, match="max_tokens=3 has no room for any part of it"):
+    with pytest.raises(ContextBudgetExceeded, match="max_tokens=3 has no room for any part of it") as refused:
         read("contract", LINES, ReadBudget(per_read), max_tokens=3)
+
+    error = refused.value
+    assert (error.tokens, error.used, error.allowed) == (estimate_tokens(LINES), 0, 3)
 
 
 @pytest.mark.parametrize("name", ["max_tokens_per_read", "max_read_tokens"])

@@ -19,6 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from rlm_kernel.errors import (
     SchemaMismatch,
     UsageError,
 )
+from rlm_kernel.given import fingerprint
 from rlm_kernel.lm.scripted import ScriptedModel
 from rlm_kernel.store import Store
 from rlm_kernel.trace.loading import Trace, load_trace
@@ -47,6 +49,7 @@ from rlm_kernel.workflow import (
     by_value,
     says,
 )
+from rlm_kernel.workflow.inputs import Input
 from tests.kernel_process import block, kernel_process
 
 
@@ -753,6 +756,128 @@ def test_other_inputs_than_it_began_with_are_refused(tmp_path: Path) -> None:
         orchestrator.run({"contract": "old"}, "that", checkpoint=path, resume=True)
 
 
+def stopped_at_b(path: Path, given: dict[str, Any], a: Callable[[Task, Any], object] | None = None) -> Orchestrator:
+    """What goes on from there, and ends with what the input `x` is then."""
+    orchestrator = Orchestrator(
+        THREE, {"a": a or says(1), "b": says(OSError("x"), 2), "c": lambda task, store: store["x"]}
+    )
+    with pytest.raises(OSError, match="x"):
+        orchestrator.run(given, checkpoint=path)
+    return orchestrator
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x" * 5_000_000, "x" * 2_500_000 + "y" + "x" * 2_499_999),
+        (["r"] * 100_000, ["r"] * 50_000 + ["X"] + ["r"] * 49_999),
+        ({"rows": [{"n": n} for n in range(20_000)]}, {"rows": [{"n": n - (n == 19_000)} for n in range(20_000)]}),
+        ((1, 2), (1, True)),
+        ({1, 2}, {1, 2, 3}),
+    ],
+    ids=["text", "list", "rows", "tuple", "set"],
+)
+@pytest.mark.filterwarnings("ignore:x .set.", "ignore:.*cannot hold c")
+def test_another_input_is_refused_wherever_it_differs_and_the_same_is_taken(
+    tmp_path: Path, one: Any, other: Any
+) -> None:
+    orchestrator = stopped_at_b(tmp_path / "saved.json", {"x": one})
+
+    with pytest.raises(UsageError, match="began with another 'x' than the store has"):
+        orchestrator.run({"x": other}, checkpoint=tmp_path / "saved.json", resume=True)
+    assert orchestrator.run({"x": one}, checkpoint=tmp_path / "saved.json", resume=True).value is one
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        (lambda: [f"row {n}" for n in range(100_000)], lambda rows: rows.__setitem__(50_000, "CHANGED")),
+        (lambda: [{"n": [n]} for n in range(20_000)], lambda rows: rows[19_000]["n"].append("CHANGED")),
+        (lambda: {"deep": ({"in": [1]},)}, lambda held: held["deep"][0].update(more=1)),
+        (lambda: Store(), lambda held: held.store("in", 1)),
+    ],
+    ids=["list", "rows", "nested", "store"],
+)
+def test_what_a_state_changed_in_an_input_in_place_is_there_when_it_goes_on(
+    tmp_path: Path, make: Callable[[], Any], change: Callable[[Any], None]
+) -> None:
+    changed = make()
+    change(changed)
+    orchestrator = stopped_at_b(tmp_path / "saved.json", {"x": make()}, lambda task, store: change(store["x"]))
+
+    assert orchestrator.run({"x": make()}, checkpoint=tmp_path / "saved.json", resume=True).value == changed
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot hold c")
+def test_an_input_that_is_not_known_again_is_told_when_it_begins_and_known_by_its_type_and_size(tmp_path: Path) -> None:
+    path = tmp_path / "saved.json"
+    with pytest.warns(UserWarning, match=r"^x \(ndarray\): no plain data, or very large") as told:
+        orchestrator = stopped_at_b(path, {"x": numpy.zeros(10), "plain": [1]})
+    assert len(told) == 1
+
+    for other in (numpy.zeros(99), [0] * 10):
+        with pytest.raises(UsageError, match="began with another 'x' than the store has"):
+            orchestrator.run({"x": other, "plain": [1]}, checkpoint=path, resume=True)
+    same = numpy.ones(10)
+    with pytest.warns(UserWarning, match="what a state changes in it is not seen"):
+        assert orchestrator.run({"x": same, "plain": [1]}, checkpoint=path, resume=True).store["x"] is same
+
+
+def test_large_inputs_cost_a_look_when_it_begins_and_next_to_nothing_at_each_save() -> None:
+    rows = [{"n": n, "text": "t" * 50} for n in range(100_000)]
+    held = Input(rows)
+    begun = time.thread_time()
+
+    assert not any(held.changed() for _ in range(10))
+
+    assert time.thread_time() - begun < 1.0
+    rows[99_000]["n"] = 0
+    assert held.changed()
+
+
+def test_a_file_of_an_older_version_goes_on_and_refuses_other_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "saved.json"
+    orchestrator = stopped_at_b(path, {"x": [1]})
+    data = json.loads(path.read_text())
+    data |= {"rlm_workflow": 1, "inputs": {"x": ["list", fingerprint([1])]}}
+    path.write_text(json.dumps(data))
+
+    with pytest.raises(UsageError, match="began with another 'x' than the store has"):
+        orchestrator.run({"x": [2]}, checkpoint=path, resume=True)
+    assert orchestrator.run({"x": [1]}, checkpoint=path, resume=True).value == [1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(1, "a"), {1: "paid"}, {("a", 2): [None, {3.5: (b"x",)}]}, [(), {"dict": []}], [float("inf"), b"\xff"]],
+)
+def test_plain_data_that_json_has_no_form_for_is_kept_as_it_was(tmp_path: Path, value: object) -> None:
+    orchestrator = stopped_at_b(tmp_path / "saved.json", {"x": 0}, lambda task, store: value)
+
+    done = orchestrator.run({"x": 0}, checkpoint=tmp_path / "saved.json", resume=True)
+
+    assert repr(done.store["a"]) == repr(value)
+
+
+def test_a_result_that_the_file_cannot_hold_is_told_once_when_it_is_written(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"cannot hold a \(set\), .* Checkpoint\(path, save=…, load=…\)") as told:
+        Orchestrator(THREE, {"a": says({1}), "b": says(2), "c": says(3)}).run(checkpoint=tmp_path / "saved.json")
+
+    assert len(told) == 1
+
+
+def test_in_a_cell_of_a_run_that_is_a_note_which_is_the_same_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cell = "from tests.test_workflow import *\nOrchestrator(ONE, {'one': says({1})}).run(checkpoint='c.json')\nFINAL(1)"
+
+    assert in_a_run(monkeypatch, tmp_path, cell, {}) == 1
+
+    (journal,) = (tmp_path / ".rlm" / "runs").glob("*.jsonl")
+    assert "note: c.json cannot hold one (set), which is no plain data" in journal.read_text()
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot hold a")
 def test_a_result_that_is_no_plain_data_is_a_clear_error_at_the_resume_and_has_three_mends(tmp_path: Path) -> None:
     path = tmp_path / "saved.json"
     a = says({1, 2}, {3})
@@ -1006,15 +1131,17 @@ def test_cancelling_reaches_the_agents_and_leaves_what_can_be_resumed(tmp_path: 
 def test_plain_functions_do_not_hold_up_the_loop() -> None:
     async def beside() -> list[str]:
         order: list[str] = []
+        went_on = threading.Event()
 
         def slow(task: Task, store: Store) -> object:
-            time.sleep(0.2)
+            went_on.wait(10)
             order.append("slow")
             return 1
 
         running = asyncio.create_task(Orchestrator(ONE, {"one": slow}).arun())
         await asyncio.sleep(0.05)
         order.append("beside")
+        went_on.set()
         await running
         return order
 
@@ -1024,14 +1151,25 @@ def test_plain_functions_do_not_hold_up_the_loop() -> None:
 def test_in_a_loop_agents_that_await_are_refused_before_anything_runs(recwarn: pytest.WarningsRecorder) -> None:
     first = says(1)
 
+    async def text(prompt: str) -> str:
+        return "x"
+
+    class Called:
+        async def __call__(self, prompt: str) -> str:
+            return "x"
+
     async def awaited(task: Task, store: Store) -> object:
         return 1
 
     async def inside() -> None:
         with pytest.raises(UsageError, match=r"await orchestrator.arun\(...\)"):
             Orchestrator(THREE, {"a": first, "b": awaited, "c": says(1)}).run()
-        with pytest.raises(UsageError, match="an agent awaits, and an event loop is running here"):
-            Orchestrator(ONE, {"one": lambda task, store: awaited(task, store)}).run()
+        for function in (text, Called()):
+            with pytest.raises(UsageError, match=r"await orchestrator.arun\(...\)"):
+                Orchestrator(THREE, {"a": first, "b": by_value(function, "x"), "c": says(1)}).run()
+        for agent in (lambda task, store: awaited(task, store), by_value(lambda prompt: text(prompt), "x")):
+            with pytest.raises(UsageError, match="an agent awaits, and an event loop is running here"):
+                Orchestrator(ONE, {"one": agent}).run()
         assert Orchestrator(ONE, {"one": says(4)}).run().value == 4
 
     asyncio.run(inside())
@@ -1209,11 +1347,15 @@ def test_what_a_sub_agent_is_asked_names_the_large_and_fills_in_the_small(
         "flow = Flow({'one': []}, start='one')\n"
         "orchestrator = Orchestrator(flow, {'one': agent}, returns={'one': lambda n: n == 1}, retries=1)\n"
         "given = {'contract': 'x' * 1000, 'language': 'French', 'n': 3, 'hidden': 1}\n"
-        "FINAL(orchestrator.run(given, 'us').value)"
+        "done = orchestrator.run(given, 'us')\nFINAL([done.value, done.records[0].loaded])"
     )
     sub = {"0.1": ["FINAL(sorted(context))"], "0.2": ["FINAL(1)"]}
 
-    assert in_a_run(monkeypatch, tmp_path, cell, sub) == 1
+    told = (("language", 1), ("n", 1))
+    assert in_a_run(monkeypatch, tmp_path, cell, sub) == [1, told * 2]
+    (state,) = traced(tmp_path).root.states
+    assert state.end is not None
+    assert [(each.key, each.reported) for each in state.end.loaded] == [("language", True), ("n", True)] * 2
 
     (journal,) = (tmp_path / ".rlm" / "runs").glob("*.jsonl")
     text = journal.read_text()
@@ -1526,8 +1668,41 @@ def test_a_checkpoint_of_another_flow_is_refused_where_it_cannot_go_on(tmp_path:
     with pytest.raises(OSError, match="x"):
         Orchestrator(THREE, {"a": says(1), "b": says(OSError("x")), "c": says(3)}).run(checkpoint=path)
 
-    with pytest.raises(UsageError, match="'b' is no state of this flow"):
+    with pytest.raises(UsageError, match=r"saved.json is of another flow: 'a' is no state of this flow: give the"):
         Orchestrator(ONE, {"one": says(1)}).run(checkpoint=path, resume=True)
+
+
+def test_a_finished_checkpoint_does_not_answer_for_another_flow_nor_for_a_longer_one(tmp_path: Path) -> None:
+    path, store = tmp_path / "saved.json", Store()
+    Orchestrator(THREE, {"a": says(1), "b": says(2), "c": says(3)}).run(checkpoint=path)
+    longer = Orchestrator(
+        Flow({"a": ["b"], "b": ["c"], "c": ["d"], "d": []}, start="a"),
+        {"a": says(), "b": says(), "c": says(), "d": lambda task, store: store["c"] + 1},
+    )
+
+    for at in (None, "one"):
+        with pytest.raises(UsageError, match="of another flow: 'a' is no state of this flow: give the flow that it"):
+            Orchestrator(ONE, {"one": says(1)}).run(store, checkpoint=path, resume=True, at=at)
+    with pytest.raises(UsageError, match="ended with 'c', which is no end of this flow: at='d' goes on from it"):
+        longer.run(store, checkpoint=path, resume=True)
+
+    assert list(store) == []
+    assert longer.run(store, checkpoint=path, resume=True, at="d").value == 4
+    assert longer.run(checkpoint=path, resume=True).path == ("a", "b", "c", "d")
+
+
+def test_what_followed_in_a_checkpoint_must_be_allowed_still_or_is_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "saved.json"
+    with pytest.raises(OSError, match="x"):
+        Orchestrator(THREE, {"a": says(1), "b": says(2), "c": says(OSError("x"))}).run(checkpoint=path)
+    turned = Orchestrator(
+        Flow({"a": ["c"], "c": ["b"], "b": []}, start="a"), {"a": says(10), "b": says(20), "c": says(30)}
+    )
+
+    with pytest.raises(UsageError, match="'a' was followed by 'b', which this flow does not allow: at='a' does it"):
+        turned.run(checkpoint=path, resume=True)
+
+    assert turned.run(checkpoint=path, resume=True, at="a").path == ("a", "c", "b")
 
 
 def test_a_disk_that_fills_up_is_told_and_a_failure_before_it_comes_first(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from rlm_kernel.cli.command import FAILED, OK, USAGE
 from rlm_kernel.cli.kernels import Kernel, quoted
 from rlm_kernel.errors import UsageError
+from rlm_kernel.settings import OF_A_QUESTION, flags
 from rlm_kernel.trace.file import may_replace, write
 from rlm_kernel.trace.loading import load_trace
 from rlm_kernel.trace.views.terminal import on_screen
@@ -26,33 +28,42 @@ EXIT_CODES = {
     "TraceError": USAGE,
 }
 
-_LIMITS = {
-    "max-steps": "replies of the model",
-    "max-depth": "levels of sub-agents below the first agent",
-    "max-calls": "model calls in the whole run",
-    "max-tokens": "tokens of the whole run",
-    "max-cost-usd": "US dollars of the whole run",
-    "max-seconds": "seconds of the whole run",
-    "max-read-tokens": "tokens of data that an agent may see",
-}
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--model", help="the model that answers (RLM_MODEL)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="copy the trace notebook to this file")
     parser.add_argument("-k", "--kernel", default="rlm", help="the kernel's name (rlm)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--models", help="a model for each depth, with commas between")
     parser.add_argument("--schema", metavar="EXPR", help="the form of the answer, such as list[str]")
-    for name, what in _LIMITS.items():
-        parser.add_argument(f"--{name}", help=what)
+    settings = parser.add_argument_group(
+        "settings", "for this question; RLM_MODEL, RLM_MAX_STEPS and so on set them for all"
+    )
+    for name, what in OF_A_QUESTION.items():
+        settings.add_argument(*flags(name), help=what)
+
+
+def add_context(parser: argparse.ArgumentParser, where: str = "") -> None:
+    parser.add_argument(
+        "-c",
+        "--context",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help=f"a file or folder to put into `context`{where}",
+    )
+
+
+def context_words(options: argparse.Namespace) -> list[str]:
+    """Of the magic's line: what `add_context` added and was given. Raises UsageError where nothing is there."""
+    for path in options.context:
+        if not Path(path).expanduser().exists():
+            raise UsageError(f"-c {path}: no such file or folder")
+    return [word for path in options.context for word in ("-c", quoted(os.path.join(".", path)))]
 
 
 def words(options: argparse.Namespace) -> list[str]:
     """Of the magic's line: what `add_options` added and was given."""
-    given = {"model": options.model, "models": options.models, "schema": options.schema}
-    given |= {name: getattr(options, name.replace("-", "_")) for name in _LIMITS}
-    return [word for name, value in given.items() if value is not None for word in (f"--{name}", quoted(value))]
+    given = {flags(name)[-1]: getattr(options, name) for name in OF_A_QUESTION} | {"--schema": options.schema}
+    return [word for flag, value in given.items() if value is not None for word in (flag, quoted(value))]
 
 
 def check_output(output: Path | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from rlm_kernel.cli.kernels import Kernel, quoted
 from rlm_kernel.errors import UsageError
 from rlm_kernel.rerun.named import RUN
 from rlm_kernel.trace.views import as_text
+from rlm_kernel.trace.words import count
 
 _FORK = re.compile(r"([0-9]+(?:\.[0-9]+)*):([0-9]+)")
 
@@ -34,14 +34,7 @@ class Replay(Command):
         parser.add_argument(
             "--rerun", choices=("yes", "no"), default="no", help="run cells with %%rlm no-rerun too (no)"
         )
-        parser.add_argument(
-            "-c",
-            "--context",
-            action="append",
-            default=[],
-            metavar="PATH",
-            help="a file or folder to put into `context`, where the record does not hold it",
-        )
+        outcomes.add_context(parser, ", where the record does not hold it")
         parser.add_argument("--fork", metavar="AGENT:STEP", help="go on live from this step, such as 0.2:3")
         parser.add_argument("--question", help="with --fork, another question for the first agent")
         outcomes.add_options(parser)
@@ -53,14 +46,12 @@ class Replay(Command):
             return OK
         path = traces.find(options.trace, RUN)
         outcomes.check_output(options.output)
-        for each in options.context:
-            if not Path(each).expanduser().exists():
-                raise UsageError(f"-c {each}: no such file or folder")
+        context = outcomes.context_words(options)
         if options.fork is not None:
-            return self._fork(path)
+            return self._fork(path, context)
         if options.question is not None or outcomes.words(options):
             raise UsageError("a replay asks no model: a model, limits and --question go with --fork AGENT:STEP")
-        words = [quoted(str(path)), "--all", *self._context()]
+        words = [quoted(str(path)), "--all", *context]
         words += ["--strict"] if options.strict else []
         words += ["--rerun", options.rerun]
         words += ["-o", quoted(str(options.output))] if options.output is not None else []
@@ -77,18 +68,15 @@ class Replay(Command):
         if failure is not None:
             print(failure, file=sys.stderr)
         else:
-            print(f"identical: {told['cells']} cells of {told['agents']} agents")
+            print(f"identical: {count(told['cells'], 'cell')} of {count(told['agents'], 'agent')}")
         return code
 
-    def _context(self) -> list[str]:
-        return [word for path in self.options.context for word in ("-c", quoted(os.path.join(".", path)))]
-
-    def _fork(self, path: Path) -> int:
+    def _fork(self, path: Path, context: list[str]) -> int:
         options = self.options
         found = _FORK.fullmatch(options.fork)
         if found is None:
             raise UsageError(f"--fork {options.fork}: give an agent and a step, such as 0.2:3")
-        words = [found[1], "step", found[2], "--trace", quoted(str(path)), *self._context(), *outcomes.words(options)]
+        words = [found[1], "step", found[2], "--trace", quoted(str(path)), *context, *outcomes.words(options)]
         words += ["--rerun", options.rerun]
         words += ["--question", quoted(options.question)] if options.question is not None else []
         return outcomes.ask(f"%rlm fork {' '.join(words)}", options)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 
 from rlm_kernel.cli import outcomes
 from rlm_kernel.cli.command import Command
@@ -28,14 +26,7 @@ class Run(Command):
             help="go on with a broken-off run: its id or its beginning, its journal, or `last`; no reply is paid twice",
         )
         parser.add_argument("--rerun", choices=("yes", "no"), help="run cells with %%rlm no-rerun again, when resuming")
-        parser.add_argument(
-            "-c",
-            "--context",
-            action="append",
-            default=[],
-            metavar="PATH",
-            help="a file or folder to put into `context`",
-        )
+        outcomes.add_context(parser)
         outcomes.add_options(parser)
 
     def work(self) -> int:
@@ -46,12 +37,7 @@ class Run(Command):
         question = sys.stdin.read() if options.question == "-" else options.question or ""
         if not resumed and not question.strip():
             raise UsageError("the question is empty")
-        for path in options.context:
-            if not Path(path).expanduser().exists():
-                raise UsageError(f"-c {path}: no such file or folder")
-        words = outcomes.words(options)
-        for path in options.context:
-            words += ["-c", quoted(os.path.join(".", path))]
+        words = [*outcomes.words(options), *outcomes.context_words(options)]
         if resumed:
             words += ["--continue", *([] if options.resume == "last" else [quoted(options.resume)])]
             words += ["--rerun", options.rerun] if options.rerun else []

@@ -42,7 +42,7 @@ def _complaints(trace: Trace) -> Iterable[str]:
         yield f"not the whole record: {trace.complaint}"
     if trace.edited or trace.inserted:
         changed = [words.count(len(trace.edited), "edited cell")] if trace.edited else []
-        changed += [words.count(len(trace.inserted), "cell of a person's own")] if trace.inserted else []
+        changed += [f"{words.count(len(trace.inserted), 'cell')} of a person's own"] if trace.inserted else []
         yield f"it has {' and '.join(changed)}, which the record does not know: this is the record"
     for keys, done in ((trace.removed, "not in the notebook"), (trace.moved, "moved in the notebook")):
         if keys:

@@ -23,6 +23,7 @@ from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 
+from rlm_kernel.environment import warned
 from rlm_kernel.environment.descriptors import descriptors
 from rlm_kernel.environment.routing import RENDER, captured, own_streams, plain
 from rlm_kernel.environment.sink import Sink
@@ -86,7 +87,7 @@ async def execute(
     try:
         descriptors.lend(sink)
         with own_streams(), captured(sink):
-            namespace.pop("__warningregistry__", None)  # a warning is told in each cell that causes it
+            warned.begin()
             try:
                 await _run(source, filename, namespace, shell, sink, stopped)
             except FinalAnswer as signal:

@@ -1,6 +1,6 @@
 """
 What a model's cell shares with the whole process, and how it is kept from harming it: threads, pools, exit, input,
-sleep, and for sub-agents' cells the working directory and the environment.
+sleep, warnings, and for sub-agents' cells the working directory and the environment.
 
 Each of these replaces a function of the standard library, once, by one that behaves as before outside a cell.
 """
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.thread import _worker
 from typing import Any
 
-from rlm_kernel.environment import figures, sysnames
+from rlm_kernel.environment import figures, sysnames, warned
 from rlm_kernel.environment.apart import APART, ROOM
 from rlm_kernel.environment.sink import SINK
 from rlm_kernel.environment.tracebacks import is_cell
@@ -62,6 +62,7 @@ def guard() -> None:
         _parse_one_at_a_time()
         sysnames.install()
         figures.install()
+        warned.install()
 
 
 def _inherit_context() -> None:

@@ -52,6 +52,8 @@ class Sink:
         """Called once, before the outputs are handed over."""
         self.notes: dict[str, None] = {}
         """What there is to say of its output, in order."""
+        self.warned: dict[object, object] = {}
+        """The warnings that it was told: see `warned`."""
         self.finished = False
         self.final: Final | None = None
         """Set where FINAL was called in a shell that runs a cell within this one (`%%capture`)."""

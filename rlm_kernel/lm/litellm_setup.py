@@ -39,11 +39,6 @@ _module: Any = None
 _import_lock = threading.Lock()
 
 
-def is_imported() -> bool:
-    """Whether `load` would return at once."""
-    return _module is not None
-
-
 def import_quietly() -> None:
     """`load` for a background thread. A failure shows where the module is needed."""
     try:

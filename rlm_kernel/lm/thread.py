@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,21 +27,13 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def submit(self, coro: Coroutine[Any, Any, T]) -> Future[T]:
-        """
-        Run it as a task, in a copy of the caller's context variables. Cancelling the future cancels the task.
-
-        RuntimeError after `close`.
-        """
+        """Run it as a task, in a copy of the caller's context variables. Cancelling the future cancels the task."""
         with self._lock:
-            if self.closed:
-                coro.close()
-                raise RuntimeError("this loop thread is closed")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._run, args=(self._loop,), name="rlm-models", daemon=True)
@@ -52,36 +45,13 @@ class LoopThread:
         """Whether the caller is on this thread, where a `wait` would never end."""
         return self._thread is threading.current_thread()
 
-    def close(self) -> None:
-        """Cancel what runs, wait for it to end, stop the thread. Idempotent."""
-        with self._lock:
-            if self.closed:
-                return
-            self.closed = True
-            loop, thread = self._loop, self._thread
-        if loop is not None and thread is not None:
-            asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
-
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         while True:
-            try:
+            # asyncio lets these two out of a task and stops the loop. The task's future has them already, and the
+            # other calls under way must not end with it.
+            with suppress(KeyboardInterrupt, SystemExit):
                 loop.run_forever()
-            except (KeyboardInterrupt, SystemExit):
-                # asyncio lets these two out of a task and stops the loop. The task's future has them already,
-                # and the other calls under way must not end with it.
-                continue
-            return
-
-
-async def _cancel_all() -> None:
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 _shared: LoopThread | None = None
@@ -94,9 +64,18 @@ def shared() -> LoopThread:
     if _shared is not None and _shared.pid != os.getpid():
         _shared, _shared_lock = None, threading.Lock()  # another thread may have held the old lock at the fork
     with _shared_lock:
-        if _shared is None or _shared.closed:
+        if _shared is None:
             _shared = LoopThread()
         return _shared
+
+
+def in_a_loop() -> bool:
+    """Whether the caller is on a thread whose event loop runs, where `asyncio.run` is refused."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def wait(future: Future[T]) -> T:

@@ -26,8 +26,10 @@ def llm_query(prompt: str, context: object = None, **options: Unpack[Options]) -
         max_steps, max_calls, max_tokens, max_cost_usd, max_seconds     what is left of the caller's holds besides
         max_read_tokens     of data that the sub-agent may see
 
-    Raises ModelError, LimitExceeded, NoAnswer or RunInterrupted, with the sub-agent's id. Where a limit ended it and
-    it had set a variable `answer`, that is returned, with a warning.
+    Raises ModelError, LimitExceeded, NoAnswer or RunInterrupted, with the sub-agent's id; TypeError or ValueError
+    where what is given here is no question, and ContextBudgetExceeded where the question holds more than the sub-agent
+    may read, before anything is asked. Where a limit ended it and it had set a variable `answer`, that is returned,
+    and a note on stderr says so.
     """
     return _or_raise(*caller().query(queries.one(prompt, context, options)))
 

@@ -36,6 +36,17 @@ _ROUNDS = 32
 """Pieces of colours alone that are read in vain before a head or tail is left short."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model sees of a cell's outputs."""
+
+    text: str
+    tokens: int
+    """Of data in it, as `estimate_tokens` has them."""
+    cut: bool
+    """Whether there was no room for all that `observe` shows."""
+
+
 def observe(
     outputs: Sequence[Output], *, error: CellError | None = None, limit: int | None = 8_000, dropped_chars: int = 0
 ) -> str:
@@ -78,26 +89,26 @@ def observe_within(
     error: CellError | None = None,
     limit: int | None = 8_000,
     dropped_chars: int = 0,
-) -> tuple[str, int]:
+) -> Seen:
     """
-    `observe`, in at most `max_tokens` too, and the tokens of data in it, as `estimate_tokens` has them.
+    `observe`, in at most `max_tokens` too.
 
     With room for no more than the marker that says how much there was, that stands there and counts as nothing.
     """
     text = observe(outputs, error=error, limit=limit, dropped_chars=dropped_chars)
     if text is NOTHING:
-        return text, 0
+        return Seen(text, 0, cut=False)
     tokens = estimate_tokens(text)
     if max_tokens is None or tokens <= max_tokens:
-        return text, tokens
+        return Seen(text, tokens, cut=False)
     room = BYTES_PER_TOKEN * max_tokens
     for _ in range(_TRIES):
         text = observe(outputs, error=error, limit=room, dropped_chars=dropped_chars)
         tokens = estimate_tokens(text)
         if tokens <= max_tokens:
-            return text, tokens
+            return Seen(text, tokens, cut=True)
         room = room * max_tokens // tokens
-    return observe(outputs, error=error, limit=0, dropped_chars=dropped_chars), 0
+    return Seen(observe(outputs, error=error, limit=0, dropped_chars=dropped_chars), 0, cut=True)
 
 
 def _notice(hidden: int, total: int, limit: int | None) -> str:

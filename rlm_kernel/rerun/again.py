@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from rlm_kernel import preview
 from rlm_kernel.controller import RunCell
 from rlm_kernel.environment.execute import CellInterrupted
 from rlm_kernel.environment.sink import Sink
-from rlm_kernel.environment.within import repr_within
 from rlm_kernel.errors import Diverged, SchemaMismatch, UsageError
 from rlm_kernel.limits import Limits, Policy
 from rlm_kernel.namespace import Caller
 from rlm_kernel.rerun.places import Places
 from rlm_kernel.runner import Runner
 from rlm_kernel.runner.agent import Agent
+from rlm_kernel.runner.answers import described_answer
 from rlm_kernel.runner.cell import run_cell
 from rlm_kernel.runner.hands import MainHands
 from rlm_kernel.runner.recorded import Recorded
@@ -67,9 +66,9 @@ class Replay:
             limits=limits,
             folder=None,
             door="replay",
-            # Nothing is asked, so there is nothing to hold back: replies come in the order of the record.
-            policy=Policy(max_parallel=100_000),
+            policy=Policy(),
             recorded=self.recorded,
+            cell=trace.tree.run.cell,
         )
         self._ledger = self.runner.agent.ledger = Told(self.runner.limits)
         self._account = self.runner.agent.reading
@@ -200,8 +199,8 @@ class Replay:
 
     def _compare_answer(self, number: int) -> None:
         assert self.answer is not None
-        rendered = preview.render(self.answer.value, 4_000, show=repr_within)
-        found = of_answer(self.root, self.answer.value, self.runner.redactor.text(rendered))
+        value = self.answer.value
+        found = of_answer(self.root, value, described_answer(value, self.runner.redactor))
         if found is not None:
             self.recorded.answered(self.root.id, number, found)
 

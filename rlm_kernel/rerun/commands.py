@@ -1,4 +1,8 @@
-"""`%rlm replay` in a notebook: which record it is, and its cells in the place where the notebook has them."""
+"""
+What a person types in a notebook to have a record run once more: `%rlm replay`, `%rlm fork`, `%%rlm --replay`.
+
+Here are their words, which record they name, and the cells of one in the place where the notebook has them.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,8 @@ from rlm_kernel.rerun.again import Replay
 from rlm_kernel.rerun.named import RUN, find
 from rlm_kernel.rerun.needs import prepare
 from rlm_kernel.rerun.opened import opened
-from rlm_kernel.runner.recorded import Recorded
-from rlm_kernel.runner.recorded.frontier import Fork
+from rlm_kernel.runner.recorded import Fork, Recorded
+from rlm_kernel.settings import OF_A_QUESTION, flags
 from rlm_kernel.trace.cells import outputs
 from rlm_kernel.trace.events import CellFinished
 from rlm_kernel.trace.file import may_replace, write
@@ -32,18 +36,6 @@ from rlm_kernel.trace.safe import one_line
 if TYPE_CHECKING:
     from rlm_kernel.workspace import Workspace
 
-SETTINGS = (
-    "model",
-    "models",
-    "max_steps",
-    "max_depth",
-    "max_calls",
-    "max_tokens",
-    "max_cost_usd",
-    "max_seconds",
-    "max_read_tokens",
-)
-"""That a fork takes other than recorded."""
 _CONTENT = re.compile(r"[0-9a-f]{12}")
 
 
@@ -144,16 +136,18 @@ def _fork_words() -> Words:
     words.add_argument("--schema")
     words.add_argument("-c", "--context", action="append")
     words.add_argument("--rerun", choices=("ask", "yes", "no"), default="ask")
-    for name in SETTINGS:
-        words.add_argument(*(("-m", "--model") if name == "model" else (f"--{name.replace('_', '-')}",)))
+    for name in OF_A_QUESTION:
+        words.add_argument(*flags(name))
     return words
 
 
 async def fork(workspace: Workspace, line: str) -> object:
     """
-    %rlm fork AGENT step N [-m MODEL] [--trace TRACE] [-q QUESTION] [limits…]
+    %rlm fork AGENT step N [-m MODEL] [--trace TRACE] [-q QUESTION] [-c EXPR|PATH] [-o VAR] [--schema EXPR]
+    [--rerun ask|yes|no] [--models A,B] [--max-steps N] [any other limit]
 
-    The record that this notebook replays, or the last run, again up to that step, and live from there.
+    The record that this notebook replays, or the last run, again up to that step, and live from there; the answer.
+    What is not given is as recorded.
     """
     options = _fork_words().of(line)
     number = options.step[-1]
@@ -164,7 +158,7 @@ async def fork(workspace: Workspace, line: str) -> object:
     if options.context:
         namespace["context"] = question.context_of(options.context, namespace)
     schema = None if options.schema is None else question.schema_of(options.schema, namespace)
-    given = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
+    given = {name: value for name in OF_A_QUESTION if (value := getattr(options, name)) is not None}
     with workspace.running():
         return await onward.fork(
             workspace,
@@ -175,6 +169,7 @@ async def fork(workspace: Workspace, line: str) -> object:
             schema=schema,
             output=options.output,
             rerun=options.rerun,
+            named=["context"] if options.context else [],
         )
 
 

@@ -7,7 +7,7 @@ import dis
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,21 @@ _PUT = "_rlm_put_back"
 """The variable that holds, by name, what a record has put into a namespace, and the run that it is of."""
 
 
-def prepare(trace: Trace, namespace: dict[str, Any], *, over: bool = False, anew: bool = False) -> list[str]:
+def prepare(
+    trace: Trace, namespace: dict[str, Any], *, over: bool = False, anew: bool = False, named: Collection[str] = ()
+) -> list[str]:
     """
     Puts the recorded values into the namespace and gives back what a person should know.
 
     A value of the person's own that is another than the recorded one is put away for that one with `over`, and a
-    UsageError without; so are values that the record does not hold and packages that are not installed: it names all,
-    and then nothing was put anywhere.
+    UsageError without, or where it is of the variables that they have `named` for this; so are values that the record
+    does not hold and packages that are not installed: it names all, and then nothing was put anywhere.
 
     With `anew` the cells are to run in a namespace as they found it: what the root's recorded cells assign is put away,
     into the variable `_rlm_before` as all that the record puts something in the place of.
     """
     said: list[str] = []
-    found = [] if trace.root is None else _to_put(trace.root, trace, namespace, over, anew, said)
+    found = [] if trace.root is None else _to_put(trace.root, trace, namespace, over, named, anew, said)
     missing = [*(one.wrong for one in found if one.wrong is not None), *_no_context(trace, namespace)]
     missing += [*_elsewhere(trace), *packages(trace)]
     other = other_python(trace)
@@ -121,7 +123,13 @@ class Found:
 
 
 def _to_put(
-    root: Agent, trace: Trace, namespace: dict[str, Any], over: bool, anew: bool, said: list[str]
+    root: Agent,
+    trace: Trace,
+    namespace: dict[str, Any],
+    over_all: bool,
+    named: Collection[str],
+    anew: bool,
+    said: list[str],
 ) -> list[Found]:
     folder = None if trace.path is None else trace.path.absolute().parent
     put = namespace.get(_PUT, {})
@@ -129,10 +137,11 @@ def _to_put(
     found: list[Found] = []
     for given in root.given:
         here = namespace.get(given.name, _NOTHING)
+        over = over_all and given.name not in named
         if is_displayed(given.name) and (given.value is not None or here == ""):
             here = _NOTHING  # what a shell has put there anyone may put away
         run, value = put.get(given.name, (_NOTHING, None))
-        ours = run == trace.run and (here is value or given.name in assigned)
+        ours = run == trace.run and (here is value or (given.name in assigned and given.name not in named))
         if (store := _store_of(given, folder)) is not None:
             there = None if here is _NOTHING else here
             met = meet(given.name, store, there, written_by(trace, given.name), over=over, ours=ours)
@@ -142,10 +151,10 @@ def _to_put(
             if given.form == "module" or (given.sha is not None and fingerprint(here) == given.sha):
                 continue
             if given.sha is None:
-                said.append(f"whether `{given.name}` is what it was cannot be told: {_first_line(given.description)}")
+                said.append(f"whether `{given.name}` is what it was cannot be told: {_first_line(given.what)}")
                 continue
             if not over or given.value is None:
-                found.append(Found(given.name, wrong=_another(given, here)))
+                found.append(Found(given.name, wrong=_another(given, here, given.name in named)))
                 continue
             where = f', and what was here is `_rlm_before["{given.name}"]`' * anew
             said.append(f"`{given.name}` is not what it was then: the recorded value was put back{where}")
@@ -180,7 +189,7 @@ def _recorded(given: Given, folder: Path | None) -> Found:
         return Found(given.name, wrong=f"the module {given.value} is not installed")
     except TraceError as error:
         named = ", or name it with -c" if given.name == "context" else ""
-        put = f"put {_first_line(given.description)} into `{given.name}` first{named}"
+        put = f"put {_first_line(given.what)} into `{given.name}` first{named}"
         return Found(given.name, wrong=f"{error}: {put}")
 
 
@@ -190,7 +199,7 @@ def _no_context(trace: Trace, namespace: dict[str, Any]) -> Iterator[str]:
     if root is None or root.context is None or any(given.name == "context" for given in root.given):
         return
     if _empty(namespace.get("context", _NOTHING)):
-        described = _first_line(root.context)
+        described = _first_line(root.context.removeprefix("`context`: "))
         yield f"the context ({described}) is not in the record: put it into `context`, or name it with -c"
 
 
@@ -206,12 +215,12 @@ def _empty(value: object) -> bool:
     return value is _NOTHING or value is None or (isinstance(value, Store) and not len(value))
 
 
-def _another(given: Given, value: object) -> str:
+def _another(given: Given, value: object, named: bool) -> str:
     here = preview.one_line(value, show=repr_within)
-    said = f"`{given.name}` is not what it was: recorded was {_first_line(given.description)}, here is {here}"
-    return said if given.value is None else f"{said} (del {given.name}, and the recorded one is put there)"
+    said = f"`{given.name}` is not what it was: recorded was {_first_line(given.what)}, here is {here}"
+    mend = "leave out -c" if named else f"del {given.name}"
+    return said if given.value is None else f"{said} ({mend}, and the recorded one is put there)"
 
 
 def _first_line(described: str) -> str:
-    """What it is: the description names every value `context`."""
-    return described.partition("\n")[0].removeprefix("`context`: ")[:200]
+    return described.partition("\n")[0][:200]

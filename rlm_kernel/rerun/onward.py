@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +14,8 @@ from rlm_kernel.errors import TraceError, UsageError
 from rlm_kernel.lm import resolve
 from rlm_kernel.rerun.named import JOURNAL, LAST, find
 from rlm_kernel.rerun.needs import made_anew, prepare
-from rlm_kernel.runner.recorded import NO_RERUN, Recorded
-from rlm_kernel.runner.recorded.frontier import Fork
+from rlm_kernel.rerun.origin import chain, of_fork, of_resume
+from rlm_kernel.runner.recorded import NO_RERUN, Fork, Recorded
 from rlm_kernel.schema import Schema
 from rlm_kernel.trace import journal
 from rlm_kernel.trace.loading import Trace, load_trace
@@ -39,13 +38,14 @@ async def fork(
     question: str | None = None,
     schema: Schema | None = None,
     output: str | None = None,
-    quiet: bool = False,
     rerun: Rerun = "ask",
+    named: Collection[str] = (),
 ) -> object:
     """
     The run again, with the recorded replies up to that step, and a model's from there; the answer.
 
-    `given` are the settings that were asked for; the others are as recorded.
+    `given` are the settings that were asked for; the others are as recorded. Variables that were `named` for this are
+    to be as recorded; others are put back.
     """
     root = trace.root
     if root is None or not root.steps or trace.tree.run is None:
@@ -57,36 +57,36 @@ async def fork(
     last = agent.steps[-1].number if agent.steps else 0
     if not 1 <= at.step <= last + 1:
         raise UsageError(f"agent {at.agent} has steps 1 to {last}: fork at one of these, or at {last + 1} to go on")
-    recorded = Recorded("fork", [trace], fork=at, rerun=_rerun(workspace, trace, rerun))
-    origin: dict[str, Any] = {"kind": "fork", "run": trace.run, "agent": at.agent, "step": at.step}
-    if recorded.changes.edited:
-        origin["edited"] = [f"agent {id}, step {step}" for id, step in recorded.changes.edited]
+    recorded = Recorded("fork", [trace], fork=at, rerun=_rerun(workspace, [trace], rerun))
+    origin = of_fork(trace, at, recorded.changes.edited, workspace.settings.trace_path)
     text = root.question if question is None else question
     if text != root.question or (schema is not None and Redactor().text(schema.told) != root.schema):
         recorded.leave(root.id, 1)  # its first prompt tells of both
-    return await _go_on(workspace, trace, recorded, origin, text, given, schema, output, quiet)
+    return await _go_on(workspace, [trace], recorded, origin, text, given, schema, output, named, quiet=False)
 
 
 async def resume(
     workspace: Workspace,
-    named: str,
+    which: str,
     given: Mapping[str, object],
     *,
     schema: Schema | None = None,
     output: str | None = None,
     quiet: bool = False,
     rerun: Rerun = "ask",
+    named: Collection[str] = (),
 ) -> object:
     """
     A run that broke off, from its journal: what was replied is not asked again. The answer.
 
-    `named` is a run as `find` takes it; with nothing or `last`, the newest that came to no answer.
+    `which` is a run as `find` takes it; with nothing or `last`, the newest that came to no answer. `named` is as for
+    a fork.
     """
     settings = workspace.settings
-    path = _journal(settings.trace_path, named) if named not in ("", LAST) else _newest(settings.trace_path)
+    path = _journal(settings.trace_path, which) if which not in ("", LAST) else _newest(settings.trace_path)
     if journal.is_written(path):
         raise UsageError(f"{path.stem} is still going on in another process: stop it there, or wait for its end")
-    traces = list(_chain(load_trace(path)))
+    traces, forked = chain(load_trace(path), settings.trace_path)
     trace = traces[0]
     if trace.root is None or trace.tree.run is None:
         raise UsageError(f"{path} breaks off before anything was asked: ask again")
@@ -96,22 +96,28 @@ async def resume(
         raise UsageError(f"{trace.run} came to its answer: there is nothing to go on with; see %rlm fork")
     if schema is not None and Redactor().text(schema.told) != trace.root.schema:
         raise UsageError(f"{trace.run} was asked for {'another' if trace.root.schema else 'no'} form of its answer")
-    recorded = Recorded("resume", traces, rerun=_rerun(workspace, trace, rerun))
-    origin = {"kind": "resume", "run": trace.run}
-    return await _go_on(workspace, trace, recorded, origin, trace.root.question, given, schema, output, quiet)
+    behind = traces if forked is None else [*traces, forked.trace]
+    recorded = Recorded("resume", traces, forked=forked, rerun=_rerun(workspace, behind, rerun))
+    origin = of_resume(trace, settings.trace_path)
+    text = trace.root.question
+    return await _go_on(workspace, behind, recorded, origin, text, given, schema, output, named, quiet=quiet)
 
 
 async def _go_on(
     workspace: Workspace,
-    trace: Trace,
+    traces: Sequence[Trace],
     recorded: Recorded,
     origin: dict[str, Any],
     text: str,
     given: Mapping[str, object],
     schema: Schema | None,
     output: str | None,
+    named: Collection[str],
+    *,
     quiet: bool,
 ) -> object:
+    """`traces` are what it takes from, the newest first."""
+    trace = traces[0]
     root, run = trace.root, trace.tree.run
     assert root is not None
     assert run is not None
@@ -121,14 +127,14 @@ async def _go_on(
     settings = workspace.settings
     models = [] if "model" in given else _models(trace)
     recorded_ones = {"model": run.model, "models": models, **recorded.limits(settings.traits(config=True))}
-    if any(found.form == "file" for found in root.given):
+    if any(found.form == "file" for one in traces if one.root is not None for found in one.root.given):
         recorded_ones["keep_context"] = "all"  # what goes on is to be whole by itself too
     settings = settings.replaced(**{**recorded_ones, **given})
     asked: list[str | None] = [*settings.models] or [settings.model]
     for name in asked:
         resolve(name, timeout_s=settings.timeout_s)  # what cannot be asked is said before anything is taken away
     away = made_anew(trace, namespace)
-    said = prepare(trace, namespace, over=True, anew=True)
+    said = _prepare(traces, namespace, named)
     # Where a run is resumed, what it had assigned is its own.
     for note in [*(away if recorded.kind == "fork" else []), *said]:
         print(f"note: {note}", file=sys.stderr)
@@ -149,6 +155,17 @@ async def _go_on(
             print(f"note: {note}", file=sys.stderr)
 
 
+def _prepare(traces: Sequence[Trace], namespace: dict[str, Any], named: Collection[str]) -> list[str]:
+    """What was begun last had perhaps not come to the cells that read the rest."""
+    said: list[str] = []
+    before: dict[str, object] = {}
+    for trace in reversed(traces):
+        said += prepare(trace, namespace, over=True, anew=True, named=named)
+        before = {**namespace["_rlm_before"], **before}
+    namespace["_rlm_before"] = before
+    return list(dict.fromkeys(said))
+
+
 def _models(trace: Trace) -> list[str]:
     """A model for each depth that replied, as that was; none where it was one for all."""
     found: dict[int, str] = {}
@@ -161,17 +178,18 @@ def _models(trace: Trace) -> list[str]:
     return [found[depth] for depth in sorted(found)] if len(set(found.values())) > 1 else []
 
 
-def _rerun(workspace: Workspace, trace: Trace, rerun: Rerun) -> bool:
+def _rerun(workspace: Workspace, traces: Sequence[Trace], rerun: Rerun) -> bool:
     """Whether marked cells run once more. They may have sent a mail: nobody but the person can say."""
     marked = [
         f"agent {agent.id}, step {step.number}"
+        for trace in traces
         for agent in trace
         for step in agent.steps
         if step.cell is not None and step.source is not None and NO_RERUN.search(step.source)
     ]
     if not marked or rerun != "ask":
         return rerun == "yes"
-    what = f"marked %rlm no-rerun: {', '.join(marked)}"
+    what = f"marked %rlm no-rerun: {', '.join(dict.fromkeys(marked))}"
     try:
         answer = input(f"{what}. Run them again? [y]es, [n]o: what they put out is taken from the record, [q]uit ")
     except Exception:  # a client that cannot ask, each in its own way
@@ -194,6 +212,8 @@ def _journal(folder: Path, named: str) -> Path:
 
 def _newest(folder: Path) -> Path:
     went_on: set[object] = set()
+    going: list[str] = []
+    others = 0
     newest = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in newest[:LOOKED_AT]:
         try:
@@ -204,22 +224,13 @@ def _newest(folder: Path) -> Path:
         if trace.root is not None and run is not None and run.origin.get("kind") == "resume":
             went_on.add(run.origin.get("run"))
         broke_off = end is None or end.ending not in ("final", "text")
-        if trace.root is not None and broke_off and trace.run not in went_on and not journal.is_written(path):
+        if broke_off and journal.is_written(path):
+            going.append(path.stem)
+        elif trace.root is not None and broke_off and trace.run not in went_on:
             return path
-    raise UsageError(f"no run in {folder} broke off: all of the newest {LOOKED_AT} came to an answer")
-
-
-def _chain(trace: Trace) -> Iterator[Trace]:
-    """The run and those that it went on from: a resumed one may have broken off before it had taken over all of it."""
-    seen: set[str | None] = set()
-    while trace.run not in seen:
-        yield trace
-        seen.add(trace.run)
-        run = trace.tree.run
-        before = None if run is None or run.origin.get("kind") != "resume" else run.origin.get("run")
-        if trace.path is None or not isinstance(before, str) or not re.fullmatch(r"[\w.-]+", before):
-            return
-        path = trace.path.with_name(f"{before}.jsonl")
-        if not path.is_file():
-            return
-        trace = load_trace(path)
+        else:
+            others += 1
+    told = [f"{run} is still going on in another process" for run in going]
+    if others:
+        told.append(f"of the newest, {others:,} came to an answer or went on as another run")
+    raise UsageError(f"no run in {folder} broke off: {'; '.join(told) or 'none is there'}")

@@ -137,8 +137,8 @@ def _is_it(key: str, kept: KeptKey, now: State, looked_at: int, written: Collect
     if key not in written:
         return True  # nobody can tell
     last: Entry = now.entries[key][-1]
-    was = kept.entries[-1] if kept.entries else None
-    return last.who == "person" or was == (last.number, last.who, last.step, last.type, last.size, last.note)
+    was = kept.entries[-1] if kept.entries else ()
+    return last.who == "person" or was[:6] == (last.number, last.who, last.step, last.type, last.size, last.note)
 
 
 def _another(name: str, recorded: KeptStore, here: Any, changed: list[str], now: State) -> str:

@@ -21,7 +21,7 @@ from rlm_kernel.lm import LanguageModel, thread
 from rlm_kernel.namespace import LENT, Checkpoints, StateEnd
 from rlm_kernel.queries import OF_AGENT, Isolation, Query
 from rlm_kernel.runner import states
-from rlm_kernel.runner.briefing import list_variables
+from rlm_kernel.runner.briefing import data_in, list_variables
 from rlm_kernel.runner.completions import Completion, complete_all
 from rlm_kernel.runner.reading import write_down
 from rlm_kernel.runner.scope import Scope
@@ -128,7 +128,10 @@ class Agent:
         return came.values
 
     def start(self, queries: Sequence[Query]) -> concurrent.futures.Future[Results]:
-        """Asks, and does not wait. Hand to `settled` what comes. Raises UsageError before anything is asked."""
+        """
+        Asks, and does not wait. Hand to `settled` what comes. Raises UsageError or ContextBudgetExceeded before
+        anything is asked.
+        """
         write_down()
         recorded = self.runner.recorded
         if recorded is not None and not self.deepest and recorded.completes(self.id, self.step):
@@ -137,6 +140,8 @@ class Agent:
         if self.deepest:
             completions = [self._completion(query) for query in queries]
             return self.scope.start(self._complete(completions, self.step))
+        for query in queries:  # before any of them has an id, which a replay would look for
+            data_in(query.prompt, self._limits_for(query))
         with unwatched():
             children = [(self._child(query), query) for query in queries]
         return self.scope.start(self._ask(children, self.step))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from rlm_kernel import preview
 from rlm_kernel.environment.secrets import Redactor
 from rlm_kernel.environment.within import repr_within
+from rlm_kernel.errors import ContextBudgetExceeded
 from rlm_kernel.limits import Limits
 from rlm_kernel.namespace import LENT, NOBODYS
-from rlm_kernel.preview.text import BYTES_PER_TOKEN
+from rlm_kernel.preview.text import BYTES_PER_TOKEN, estimate_tokens
 from rlm_kernel.prompts import Briefing
 from rlm_kernel.queries import OF_AGENT, Query
 from rlm_kernel.schema import Schema
@@ -27,6 +28,9 @@ DESCRIBED_CHARS = 4_000
 """Of a context, for one who may see that much of it."""
 HEADING_CHARS = 200
 """Type, size and names, which everybody is told."""
+
+FREE_QUESTION_TOKENS = 500
+"""Of a sub-agent's question: an instruction. What is beyond counts as read by it."""
 
 HIDDEN = frozenset({*LENT, *NOBODYS, "context"})
 """What is not told among the variables."""
@@ -53,6 +57,25 @@ def brief(
     )
 
 
+def data_in(question: str, limits: Limits) -> int:
+    """
+    Tokens of a sub-agent's question that count as read by it.
+
+    Raises ContextBudgetExceeded where it may not see so much.
+    """
+    tokens, allowed = estimate_tokens(question), limits.max_read_tokens
+    beyond = max(0, tokens - FREE_QUESTION_TOKENS)
+    if allowed is not None and beyond > allowed:
+        raise ContextBudgetExceeded(
+            "the question",
+            tokens,
+            0,
+            allowed,
+            f"a sub-agent's question counts as read beyond {FREE_QUESTION_TOKENS} tokens: hand data over as context=",
+        )
+    return beyond
+
+
 def brief_sub_agent(agent: Agent, query: Query, redactor: Redactor) -> Briefing:
     described = None if query.context is None else _described(query.context, agent.limits)
     return Briefing(
@@ -64,6 +87,7 @@ def brief_sub_agent(agent: Agent, query: Query, redactor: Redactor) -> Briefing:
         own_limits={name: value for name, value in query.limits.items() if name not in OF_AGENT},
         schema=None if agent.schema is None else redactor.text(agent.schema.told),
         tools=redactor.text("\n\n".join(_tool(name, tool) for name, tool in query.tools.items())) or None,
+        read_tokens=data_in(query.prompt, agent.limits),
     )
 
 

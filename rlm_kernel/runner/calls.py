@@ -7,6 +7,7 @@ All of it happens on the loop thread of `lm.thread`. Cancelling the task that as
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
@@ -19,7 +20,7 @@ _slots: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDicti
 
 
 class Calls:
-    def __init__(self, max_parallel: int) -> None:
+    def __init__(self, max_parallel: int | None) -> None:
         self._max_parallel = max_parallel
         self._settled: asyncio.Event | None = None
         self._held: dict[str, asyncio.Semaphore] = {}
@@ -57,12 +58,14 @@ class Calls:
                 self._settled = asyncio.Event()  # one for all who wait: each settling may let several in
             await self._settled.wait()
 
-    def _slot(self, model: str) -> asyncio.Semaphore:
+    def _slot(self, model: str) -> AbstractAsyncContextManager[None]:
         """
         Shared by all runs of the process: sixteen at once are sixteen at the model.
 
         Nobody holds one but for the time of a request, so whoever waits for somebody else holds none.
         """
+        if self._max_parallel is None:
+            return nullcontext()
         slot = self._held.get(model)
         if slot is None:
             slot = _slots.setdefault((model, self._max_parallel), asyncio.Semaphore(self._max_parallel))

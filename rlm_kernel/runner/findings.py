@@ -79,7 +79,7 @@ class Findings:
         told = Given(
             agent=self._agent,
             name=name,
-            description=self._redactor.text(preview.describe(value, show=repr_within)),
+            description=self._redactor.text(preview.describe(value, name=name, show=repr_within)),
         )
         if isinstance(value, types.ModuleType):
             return replace(told, form="module", value=value.__name__)
@@ -94,6 +94,8 @@ class Findings:
             # Of a secret there is no fingerprint either.
             return replace(told, left_out=_of_secrets(secrets))
         told = replace(told, sha=given.fingerprint(value))
+        if type(value) is Store:
+            return replace(told, left_out=f"it has more than {stored.MOST_KEYS:,} keys")
         if kept is None:
             return replace(told, left_out=_why_not(name, value))
         return self._with(told, kept)
@@ -117,7 +119,7 @@ class Findings:
         return self._store(told, name, value, large=False) if large and found.value is None else found
 
     def _with(self, told: Given, kept: given.Kept) -> Given:
-        if len(kept.text) <= 2 * given.KEPT_BYTES:
+        if _fits(kept):
             return replace(told, form=kept.form, value=kept.text)
         beside = self._beside(kept)
         lost = "it is large, and could not be written beside the trace" if beside is None else told.left_out
@@ -133,6 +135,13 @@ class Findings:
         except TraceError:
             return None  # the description and the fingerprint are there
         return name
+
+
+def _fits(kept: given.Kept) -> bool:
+    """Into the trace itself. What `given.keep` finds small may be longer in JSON, and bytes are in base64."""
+    if kept.form != "text":
+        return len(kept.text) <= 2 * given.KEPT_BYTES
+    return len(kept.text) <= given.KEPT_BYTES and len(kept.text.encode("utf-8", "surrogatepass")) <= given.KEPT_BYTES
 
 
 def _globals_of(code: types.CodeType) -> set[str]:

@@ -46,15 +46,18 @@ class Stores:
 
 class Watch:
     """
-    Implements `store.Witness` for one cell of an agent.
+    Implements `store.Witness` for one cell of an agent; without a step, for the person's own that is the root.
 
     Uses are written down together, when the cell ends and before it asks somebody, so that they stand before what
     follows from them and cost the cell next to nothing.
     """
 
     def __init__(self, agent: Agent, step: int | None) -> None:
-        self.who = agent.id
+        self.who = agent.id if step is not None else "person"
         self.step = step
+        self.run = agent.runner.id
+        self.cell = agent.runner.cell if step is None else None
+        self._agent = agent.id
         self._runner = agent.runner
         self._namespace = agent.namespace
         self._taken: set[tuple[StoreId, str]] = set()
@@ -117,7 +120,7 @@ class Watch:
 
     def _note(self, how: str, store: StoreId, key: str, **told: Any) -> None:
         number = self._runner.stores.number(store)
-        self._pending.append(Used(agent=self.who, step=self.step, how=how, key=key, store=number, **told))
+        self._pending.append(Used(agent=self._agent, step=self.step, how=how, key=key, store=number, **told))
         if self._over:
             self.write_down()
 

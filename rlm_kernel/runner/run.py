@@ -21,12 +21,12 @@ from rlm_kernel.controller import Outcome
 from rlm_kernel.environment import interrupts
 from rlm_kernel.environment.routing import ShellFrontend
 from rlm_kernel.environment.secrets import Redactor
-from rlm_kernel.environment.within import repr_within
-from rlm_kernel.errors import LimitExceeded, RLMError, SchemaMismatch
+from rlm_kernel.errors import LimitExceeded, RLMError
 from rlm_kernel.limits import Ledger, Limits, Policy
 from rlm_kernel.lm import LanguageModel
 from rlm_kernel.namespace import LENT
 from rlm_kernel.runner.agent import Agent
+from rlm_kernel.runner.answers import NOTHING, best_so_far, described_answer
 from rlm_kernel.runner.briefing import brief
 from rlm_kernel.runner.calls import Calls
 from rlm_kernel.runner.deadline import deadline
@@ -44,8 +44,6 @@ from rlm_kernel.schema import Schema
 from rlm_kernel.trace import events
 from rlm_kernel.trace.events import CallFinished, Noted, Replied
 from rlm_kernel.values import Ending, Run
-
-_NOTHING: Any = object()
 
 Door = Literal["magic", "cell", "python", "replay"]
 
@@ -67,14 +65,17 @@ class Runner:
         keep_context: str = "small",
         recorded: Recorded | None = None,
         origin: dict[str, Any] | None = None,
+        cell: int | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """
         `shell` lends its input transforms and formatters, and the person's output. `resolve(None)` is the run's
         model, `resolve(name)` another one; both may raise UsageError. Without a `folder` nothing is written. `recorded`
-        is what it takes from an earlier run, and `origin` what its own record says of that.
+        is what it takes from an earlier run, and `origin` what its own record says of that. `cell` is the number of
+        the person's own cell that begins it.
         """
         self.id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+        self.cell = cell
         self.shell = shell
         self.limits = limits
         self.redactor = Redactor()
@@ -87,7 +88,9 @@ class Runner:
         self.context = contextvars.copy_context()
         """The person's, in which no cell of a model runs: what the cells of sub-agents begin with."""
         self.recorder = Recorder(folder, self.id, on_change)
-        self.calls = Calls(policy.max_parallel)
+        # Replies of a record come in its order, for which none may hold back another.
+        replays = recorded is not None and recorded.kind == "replay"
+        self.calls = Calls(None if replays else policy.max_parallel)
         self.rooms = Rooms(policy.max_agents)
         self.agent = Agent(self, "0", namespace, model=model, limits=limits, ledger=Ledger(limits), schema=schema)
         self.agents: dict[str, Agent] = {"0": self.agent}
@@ -103,6 +106,7 @@ class Runner:
                 versions=versions(),
                 origin=origin or {},
                 dialect=None if recorded is None else recorded.dialect,
+                cell=cell,
             )
         )
 
@@ -120,7 +124,7 @@ class Runner:
 
     async def _run(self, question: str, frontend: bool) -> Run:
         agent = self.agent
-        stale = agent.namespace.get("answer", _NOTHING)
+        stale = agent.namespace.get("answer", NOTHING)
         briefing = brief(question, agent.namespace, self.limits, self.redactor, agent.schema)
         self.open(briefing.question, briefing.context, briefing.schema)
         hands = MainHands(agent, ShellFrontend(self.shell, self.redactor) if frontend else None)
@@ -140,9 +144,8 @@ class Runner:
             raise
         value = outcome.value
         if failure is not None:
-            # The best so far: a limit takes away the end of the work, not the work.
-            best = agent.namespace.get("answer", _NOTHING)
-            value = None if best is stale or best is _NOTHING else _accepted(agent, best)
+            best = best_so_far(agent, stale)
+            value = None if best is NOTHING else best
         run = self.close(outcome.ending, value, name=outcome.name, message=outcome.message)
         if failure is not None:
             failure.run = run
@@ -197,9 +200,7 @@ class Runner:
         """Writes down how it ended, and the notebook. `name` is the variable that FINAL's string named."""
         self.agent.scope.close()
         ledger = self.agent.ledger
-        answer = None
-        if value is not None:
-            answer = self.redactor.text(preview.render(value, 4_000, show=repr_within))
+        answer = None if value is None else described_answer(value, self.redactor)
         with self.recorder.lock:
             steps = self.recorder.tree.totals().steps
         seconds = time.monotonic() - ledger.started
@@ -236,10 +237,3 @@ class Runner:
             trace=trace,
             journal=self.recorder.path,
         )
-
-
-def _accepted(agent: Agent, best: object) -> object:
-    try:
-        return agent.accept(best)
-    except SchemaMismatch:
-        return None

@@ -57,12 +57,12 @@ def read_before(trace: Trace, limits: Limits) -> dict[int, tuple[int, int]]:
             if used.how == "read":
                 budget.begin(budget.used + used.tokens, budget.unseen + used.tokens)
         if (cell := step.cell) is not None:
-            _, shown = preview.observe_within(
+            seen = preview.observe_within(
                 None if budget.left is None else budget.left + budget.unseen,
                 cell.outputs,
                 error=cell.error,
                 limit=limits.max_output_chars,
                 dropped_chars=cell.dropped_chars,
             )
-            budget.show(shown)
+            budget.show(seen.tokens)
     return found

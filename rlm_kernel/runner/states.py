@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlm_kernel import preview
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.namespace import StateEnd
 from rlm_kernel.runner.reading import write_down
-from rlm_kernel.trace.events import Loaded, StateFinished, StateStarted
+from rlm_kernel.trace.events import StateFinished, StateStarted
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
@@ -42,5 +43,5 @@ def end(agent: Agent, value: object, told: StateEnd) -> None:
     told["error"] = None if told["error"] is None else runner.sendable(told["error"])
     told["problems"] = tuple(map(runner.sendable, told["problems"]))
     told["next"] = None if told["next"] is None else runner.sendable(told["next"])
-    told["loaded"] = tuple(Loaded(runner.sendable(each.key), each.tokens) for each in told["loaded"])
+    told["loaded"] = tuple(replace(each, key=runner.sendable(each.key)) for each in told["loaded"])
     runner.recorder.record(StateFinished(agent=agent.id, step=agent.step, number=agent.state, result=result, **told))

@@ -22,14 +22,17 @@ from rlm_kernel.store.state import State, made_of, state_of
 FORM = "results"
 
 MOST_KEYS = 10_000
-"""Of more, nothing is kept but the description."""
+"""Of more, nothing is kept but the description and the fingerprint."""
 MOST_ENTRIES = 200
 """The newest writes of a key that are kept; each has its number, so that earlier ones show."""
 _MOST_GONE = 1_000
 _LEAST_LOOKED_AT = 64_000
 
-Wrote = tuple[int, str, int | None, str | None, Any, str | None]
-"""Number, who, step, type, size and note; type None for a deletion."""
+Wrote = tuple[int, str, int | None, str | None, Any, str | None, str | None, int | None]
+"""
+Number, who, step, type, size, note, and the run and the person's cell in which it was done; type None for a deletion.
+Older records end with the note. `trace.views.earlier` reads them too.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +161,23 @@ def of_older(text: str) -> KeptStore:
 
 def _without_time(entry: Entry, redactor: Redactor) -> Wrote:
     note = None if entry.note is None else redactor.text(entry.note)
-    return entry.number, entry.who, entry.step, entry.type, entry.size, note
+    return entry.number, entry.who, entry.step, entry.type, entry.size, note, entry.run, entry.cell
 
 
 def _wrote(each: Any) -> Wrote:
-    number, who, step, kind, size, note = each
+    number, who, step, kind, size, note, *place = each
+    run, cell = place or (None, None)
     shape = tuple(int(one) for one in size) if isinstance(size, list) else size
-    return int(number), str(who), step, kind, shape, note
+    known = None if run is None else str(run), None if cell is None else int(cell)
+    return int(number), str(who), step, kind, shape, note, *known
 
 
 def _entries(wrote: Sequence[Wrote], there: list[Entry]) -> list[Entry]:
     now = time.time()
     times = {(each.number, each.type is None): each for each in there}
     found = []
-    for number, who, step, kind, size, note in wrote:
+    for number, who, step, kind, size, note, run, cell in wrote:
         known = times.get((number, kind is None))
-        made = Entry(number, who, step, now, kind, size, note)
+        made = Entry(number, who, step, now, kind, size, note, run, cell)
         found.append(known if known is not None and known._replace(when=now) == made else made)
     return found

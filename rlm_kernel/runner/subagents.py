@@ -10,17 +10,17 @@ import asyncio
 import builtins
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from rlm_kernel import preview
 from rlm_kernel.controller import Outcome
-from rlm_kernel.environment.within import repr_within
-from rlm_kernel.errors import RLMError, SchemaMismatch
+from rlm_kernel.errors import RLMError
 from rlm_kernel.prompts import Briefing
 from rlm_kernel.queries import Failed, Query
+from rlm_kernel.runner.answers import NOTHING, best_so_far, described_answer
 from rlm_kernel.runner.briefing import brief_sub_agent
 from rlm_kernel.runner.endings import ending_of, failure_of, out_of_time
 from rlm_kernel.runner.hands import ThreadHands
@@ -31,10 +31,6 @@ from rlm_kernel.values import Ending
 
 if TYPE_CHECKING:
     from rlm_kernel.runner.agent import Agent
-
-_NONE: Any = object()
-ANSWER_CHARS = 4_000
-"""Of the description of an answer in the trace."""
 
 
 async def ask_all(step: int | None, children: Sequence[tuple[Agent, Query]]) -> tuple[list[object], list[str]]:
@@ -142,9 +138,9 @@ class SubAgent:
         if outcome.ending == "limit" and failure is not None:
             value = await self._hands.do(self._best, self._hands.unused)
         described = None
-        if value is not None and value is not _NONE:
+        if value is not None and value is not NOTHING:
             described = await self._hands.do(
-                lambda: self._describe(value), self._hands.unused or isinstance(value, str)
+                lambda: described_answer(value, agent.runner.redactor), self._hands.unused or isinstance(value, str)
             )
         tokens = None if described is None else preview.tokens_of(value)
         if agent.runner.recorded is not None:
@@ -153,7 +149,7 @@ class SubAgent:
         self._finish(outcome.ending, described, outcome.name, message, tokens)
         if failure is None:
             return value
-        if outcome.ending == "limit" and value is not _NONE:
+        if outcome.ending == "limit" and value is not NOTHING:
             self.note = (
                 f"note: agent {agent.id} ended before FINAL, because {failure}; returned is the value that its "
                 "variable `answer` had then"
@@ -162,16 +158,9 @@ class SubAgent:
         return Failed(failure.of(agent.id))
 
     def _best(self) -> object:
-        best = self._agent.namespace.get("answer", _NONE)
-        if self._hands.unused or best is self._agent.lent.get("answer", _NONE):
-            return _NONE
-        try:
-            return self._agent.accept(best)
-        except SchemaMismatch:
-            return _NONE
-
-    def _describe(self, value: object) -> str:
-        return self._agent.runner.redactor.text(preview.render(value, ANSWER_CHARS, show=repr_within))
+        if self._hands.unused:
+            return NOTHING
+        return best_so_far(self._agent, self._agent.lent.get("answer", NOTHING))
 
     def _finish(
         self,

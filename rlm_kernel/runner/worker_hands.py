@@ -131,6 +131,7 @@ def _setup(agent: Agent, query: Query) -> Packed:
         return pack(
             Setup(
                 agent=agent.id,
+                run=agent.runner.id,
                 variables=variables,
                 render=partial(preview.render, show=repr_within),
                 one_line=partial(preview.one_line, show=repr_within),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from rlm_kernel.store.hooks import Witness
 from rlm_kernel.store.sizes import Size
 from rlm_kernel.store.tables import History, Write
 
@@ -24,10 +25,18 @@ class Entry(NamedTuple):
     """None where this is a deletion; its number is that of the write before."""
     size: Size
     note: str | None
+    run: str | None = None
+    """In which it was done, see `Witness.run`."""
+    cell: int | None = None
+    """See `Witness.cell`."""
 
 
-_Kept = tuple[int, str, int | None, float, str | None, Size, str | None]
+_Kept = tuple[int, str, int | None, float, str | None, Size, str | None, str | None, int | None]
 """The fields of an Entry: to make one takes a third of the time of a write, so that it is made where it is read."""
+
+
+_PERSON = ("person", None, None, None)
+"""Who writes where nobody looks: a person, outside the kernel."""
 
 
 class Entries:
@@ -38,12 +47,13 @@ class Entries:
     def __init__(self) -> None:
         self._of: dict[str, list[_Kept]] = {}
 
-    def wrote(self, key: str, who: str, step: int | None, kind: str, size: Size, note: str | None) -> None:
+    def wrote(self, key: str, witness: Witness | None, kind: str, size: Size, note: str | None) -> None:
+        who, step, run, cell = _PERSON if witness is None else _place(witness)
         kept = self._of.get(key)
         if kept is None:
-            self._of[key] = [(1, who, step, time.time(), kind, size, note)]
+            self._of[key] = [(1, who, step, time.time(), kind, size, note, run, cell)]
             return
-        kept.append((kept[-1][0] + 1, who, step, time.time(), kind, size, note))
+        kept.append((kept[-1][0] + 1, who, step, time.time(), kind, size, note, run, cell))
         if len(kept) > 2 * KEPT_WRITES:
             del kept[:-KEPT_WRITES]
 
@@ -58,11 +68,12 @@ class Entries:
         """Deleted ones too."""
         return list(self._of)
 
-    def deleted(self, keys: Iterable[str], who: str, step: int | None, held: Collection[str]) -> None:
+    def deleted(self, keys: Iterable[str], witness: Witness | None, held: Collection[str]) -> None:
         """`held` are the names that are left."""
+        who, step, run, cell = _PERSON if witness is None else _place(witness)
         for key in keys:
             kept = self._of[key]
-            kept.append((kept[-1][0], who, step, time.time(), None, None, None))
+            kept.append((kept[-1][0], who, step, time.time(), None, None, None, run, cell))
         if len(self._of) > len(held) + 2 * KEPT_DELETED:
             gone = [key for key in self._of if key not in held]
             for key in gone[:-KEPT_DELETED]:
@@ -76,17 +87,22 @@ class Entries:
         return [Entry._make(kept) for kept in self._of.get(key, ())]
 
 
-def history(entries: list[Entry]) -> History:
-    """The writes among them, each with what became of it."""
+def history(entries: list[Entry], run: str | None) -> History:
+    """The writes among them, each with what became of it. `run` is that of whoever looks."""
     followers: list[Entry | None] = [*entries[1:], None]
     return History(
-        [_write(entry, after) for entry, after in zip(entries, followers, strict=True) if entry.type is not None]
+        [_write(entry, after) for entry, after in zip(entries, followers, strict=True) if entry.type is not None], run
     )
 
 
 def _write(entry: Entry, after: Entry | None) -> Write:
-    number, who, step, when, kind, size, note = entry
+    number, who, step, when, kind, size, note, run, cell = entry
     fate: Literal["stands", "overwritten", "deleted"] = "stands"
     if after is not None:
         fate = "deleted" if after.type is None else "overwritten"
-    return Write(number, who, step, when, kind or "", size, note, fate, None if after is None else after.who)
+    by = None if after is None else after.who
+    return Write(number, who, step, when, kind or "", size, note, fate, by, run, cell)
+
+
+def _place(witness: Witness) -> tuple[str, int | None, str | None, int | None]:
+    return witness.who, witness.step, witness.run, witness.cell

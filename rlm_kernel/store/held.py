@@ -120,7 +120,7 @@ class Held:
             for key, value in values.items():
                 known = self._entries.of(key)
                 if not known or known[-1].type is None:
-                    self._entries.wrote(key, "person", None, type_name(type(value)), _size(value), None)
+                    self._entries.wrote(key, None, type_name(type(value)), _size(value), None)
             for key in (*values, *entries):
                 self._let_through(key)
 
@@ -176,7 +176,6 @@ class Held:
             raise UsageError(f"this view of the store is read-only: {short(key)} was not written")
         value = plain(value)
         witness = WITNESS.get()
-        who, step = ("person", None) if witness is None else (witness.who, witness.step)
         name, size = type_name(type(value)), _size(value)
         with self._lock:
             if self._keys is not None and key not in self._keys:
@@ -184,7 +183,7 @@ class Held:
             # Let go at the end of this function: what the end of a value does must not happen under our lock.
             old = self._values.get(key, NOT_GIVEN)
             self._values[key] = value
-            self._entries.wrote(key, who, step, name, size, note)
+            self._entries.wrote(key, witness, name, size, note)
         if witness is None:
             return None
         replaced = old is not NOT_GIVEN
@@ -195,11 +194,10 @@ class Held:
         if self.read_only:
             raise UsageError(f"this view of the store is read-only: {', '.join(map(short, keys[:3]))} was not deleted")
         witness = WITNESS.get()
-        who, step = ("person", None) if witness is None else (witness.who, witness.step)
         with self._lock:
             there = {key: self._values.pop(key) for key in keys if key in self}
             if there:
-                self._entries.deleted(there, who, step, self._values)
+                self._entries.deleted(there, witness, self._values)
         if witness is not None and there:
             if took:
                 tell(witness.took, self.number, tuple(there))

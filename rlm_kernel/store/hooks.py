@@ -28,6 +28,14 @@ class Witness(Protocol):
     @property
     def step(self) -> int | None: ...
 
+    @property
+    def run(self) -> str | None:
+        """The id of the run that is at work; a person's own cell has none before it asks."""
+
+    @property
+    def cell(self) -> int | None:
+        """The number of the person's own cell; None for an agent, and where that is not known."""
+
     def wrote(self, store: int, key: str, value: object, replaced: bool) -> None: ...
 
     def took(self, store: int, keys: tuple[str, ...]) -> None:
@@ -49,14 +57,19 @@ WITNESS: ContextVar[Witness | None] = ContextVar("rlm_witness", default=None)
 """None: nobody looks, and the store takes a write for the person's."""
 
 
+OURS: ContextVar[bool] = ContextVar("rlm_ours", default=False)
+"""Whether it is ourselves who look into a store, or put back what was there: nobody's use of it."""
+
+
 @contextmanager
 def unwatched() -> Iterator[None]:
-    """Around a look of ours at a store, which is no use of it."""
-    token = WITNESS.set(None)
+    """Around what is `OURS`."""
+    witness, ours = WITNESS.set(None), OURS.set(True)
     try:
         yield
     finally:
-        WITNESS.reset(token)
+        WITNESS.reset(witness)
+        OURS.reset(ours)
 
 
 class Reader(Protocol):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import keyword
+import sys
+import warnings
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from typing import Any
+from typing import Any, TypeVar
 
 from rlm_kernel.store.entries import history
 from rlm_kernel.store.held import NOT_GIVEN, Held
-from rlm_kernel.store.hooks import read_text
+from rlm_kernel.store.hooks import OURS, WITNESS, read_text
 from rlm_kernel.store.listing import listing
 from rlm_kernel.store.naming import short, type_name
 from rlm_kernel.store.tables import History, Listing
 from rlm_kernel.values import Slice
+
+T = TypeVar("T")
 
 _SHOWN_KEYS = 20
 
@@ -51,7 +55,7 @@ class Store(MutableMapping[str, object]):
         """`store[key] = value`, with a word for the others on what it is. The next write of the key drops the note."""
         if not isinstance(note, str | None):
             raise TypeError(f"a note is a string, not {type_name(type(note))}")
-        if (tell := self._held.put(key, value, note)) is not None:
+        if (tell := self._write(self._held.put, key, value, note)) is not None:
             tell()
 
     def read(
@@ -78,7 +82,8 @@ class Store(MutableMapping[str, object]):
         """Who wrote this key, oldest first, deleted keys included; the values of earlier writes are not kept."""
         if not (entries := self._held.entries(key)):
             raise self._held.missing(key)
-        return history(entries)
+        witness = WITNESS.get()
+        return history(entries, None if witness is None else witness.run)
 
     # As a mapping
 
@@ -89,7 +94,7 @@ class Store(MutableMapping[str, object]):
         return value
 
     def __setitem__(self, key: str, value: object) -> None:
-        if (tell := self._held.put(key, value)) is not None:
+        if (tell := self._write(self._held.put, key, value)) is not None:
             tell()
 
     def __delitem__(self, key: str) -> None:
@@ -139,10 +144,22 @@ class Store(MutableMapping[str, object]):
                 return key, value
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        return self._held.take_or_put(key, default)
+        return self._write(self._held.take_or_put, key, default)
 
     def clear(self) -> None:
         self._held.remove(*self)
+
+    def _write(self, how: Callable[..., T], key: str, *what: object) -> T:
+        """Where it is the first time that such a key is written, and it is a method's name, that is said."""
+        hides = isinstance(key, str) and key in _METHODS and not OURS.get() and not self._held.entries(key)
+        came = how(key, *what)
+        if hides:
+            said = f'`{key}` is a method of the store: read it as context["{key}"]'
+            if WITNESS.get() is None:
+                warnings.warn(said, stacklevel=3)
+            else:
+                print(f"note: {said}", file=sys.stderr)  # into the cell, and the same when it runs again
+        return came
 
     # As attributes
 
@@ -189,6 +206,7 @@ class Store(MutableMapping[str, object]):
 
 
 _OWN_NAMES = frozenset(dir(Store))
+_METHODS = frozenset(name for name in _OWN_NAMES if not name.startswith("_"))
 
 
 def store_id(store: Store) -> int:

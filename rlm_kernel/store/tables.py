@@ -43,6 +43,10 @@ class Write:
     fate: Literal["stands", "overwritten", "deleted"]
     fate_by: str | None
     """Who overwrote or deleted it."""
+    run: str | None = None
+    """The id of the run in which it was written; None for a person's cell that had asked nothing."""
+    cell: int | None = None
+    """The number of the person's own cell that wrote it; None for an agent, and where that is not known."""
 
 
 Row = TypeVar("Row")
@@ -69,6 +73,9 @@ class Table(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def _columns(self) -> dict[str, Callable[[Any], str]]:
+        return self.COLUMNS
+
     def __repr__(self) -> str:
         """Long tables show their first and last rows; a column in which nothing stands is left out."""
         total = len(self._rows)
@@ -77,7 +84,7 @@ class Table(Sequence[Row]):
         hidden = max(0, total - self.SHOWN)
         first = (total - hidden) * 3 // 5 if hidden else total
         shown = self._rows[:first] + self._rows[first + hidden :]
-        columns = [[title, *map(cell, shown)] for title, cell in self.COLUMNS.items()]
+        columns = [[title, *map(cell, shown)] for title, cell in self._columns().items()]
         columns = [column for column in columns if any(column[1:])]
         widths = [max(map(len, column)) for column in columns]
         lines = [
@@ -115,7 +122,12 @@ class Listing(Table[Available]):
 
 
 class History(Table[Write]):
-    __slots__ = ()
+    """
+    `run` is that of whoever looks: what it wrote itself is told by its steps alone, so that a run and its replay are
+    shown the same.
+    """
+
+    __slots__ = ("_named",)
     NOTHING = "no write is remembered"
     COLUMNS: ClassVar[dict[str, Callable[[Write], str]]] = {
         "write": lambda row: str(row.number),
@@ -125,3 +137,18 @@ class History(Table[Write]):
         "note": lambda row: _line(row.note),
         "then": lambda row: row.fate if row.fate_by is None else f"{row.fate} by {row.fate_by}",
     }
+
+    def __init__(self, rows: Sequence[Write], run: str | None = None) -> None:
+        super().__init__(rows)
+        runs = {row.run for row in rows if row.step is not None}
+        several = len(runs) > 1 or (run is not None and bool(runs - {run}))
+        self._named = runs - {None, run} if several else set()
+
+    def _columns(self) -> dict[str, Callable[[Any], str]]:
+        return {**self.COLUMNS, "by": self._by}
+
+    def _by(self, row: Write) -> str:
+        if row.cell is not None:
+            return f"{row.who}, cell [{row.cell}]"
+        told = "" if row.step is None or row.run not in self._named else f", run {_line(row.run).rpartition('-')[2]}"
+        return _by(row) + told

@@ -30,5 +30,6 @@ class Alignment:
 
 
 def align(left: Tree, right: Tree) -> Alignment:
+    """Of any two trees, whole or torn, even of two questions; `partings` says what makes no difference."""
     found = pairs(left, right)
     return Alignment(tuple(found.values()), tuple(partings(found)))

@@ -33,6 +33,8 @@ class RunStarted:
     """
     dialect: str | None = None
     """The tool whose names the namespaces lend beside our own, see `dialects`; None for ours alone."""
+    cell: int | None = None
+    """The number of the person's own cell that began it; None where another door did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,11 @@ class Given:
     value: str | None = None
     left_out: str | None = None
     """Why the value is not kept, as a sentence without its full stop; None where it is, and in older records."""
+
+    @property
+    def what(self) -> str:
+        """The description without the name before it, which in older records is `context` for every variable."""
+        return self.description.removeprefix(f"`{self.name}`: ").removeprefix("`context`: ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +223,6 @@ class Used:
     """About how many tokens the whole value would take; None where that is unknown."""
     description: str = ""
     """Of a value that was written, in one line."""
-    note: str | None = None
     replaced: bool = False
     """Written over an earlier value."""
 
@@ -246,6 +252,8 @@ class Loaded:
     key: str
     """Of the store; empty for the words of the prompt itself."""
     tokens: int
+    reported: bool = False
+    """Filled into what a sub-agent was asked: those tokens are in the usage of its requests too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_kernel.errors import TraceError
+from rlm_kernel.trace.journal import sync_folder
 from rlm_kernel.trace.notebook import render_all
 from rlm_kernel.trace.tree import Tree
 
@@ -54,12 +55,7 @@ def put(path: Path, data: bytes, mode: int = 0o666) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):  # not on Windows, which has no such thing
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
 
 
 BESIDE = "contexts"

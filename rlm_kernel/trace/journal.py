@@ -7,6 +7,7 @@ the disk. Many threads may append and sync at once; those that wait for the disk
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Callable
@@ -20,12 +21,7 @@ from rlm_kernel.errors import TraceError
 from rlm_kernel.trace.codec import encode, text_sha, write_line
 from rlm_kernel.trace.events import Event
 
-try:
-    import fcntl
-except ImportError:  # Windows: O_EXCL alone keeps a second writer out
-    fcntl = None  # type: ignore[assignment]
-
-_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
 
 class _End(NamedTuple):
@@ -67,9 +63,8 @@ class Journal:
         except OSError as error:
             raise TraceError(f"{path} cannot be made ({error.strerror}): {_mend(folder)}") from None
         try:
-            if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _sync_folder(folder)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sync_folder(folder)
         except BlockingIOError:
             os.close(fd)
             raise TraceError(f"{path} is being written by another process") from None
@@ -183,9 +178,7 @@ class Journal:
 
 
 def is_written(path: Path) -> bool:
-    """Whether a process has that journal open for writing; unknown, and so not, where the system has no flock."""
-    if fcntl is None:
-        return False
+    """Whether a process has that journal open for writing."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -211,10 +204,8 @@ def _mend(folder: Path) -> str:
     return f"free space on the disk of {folder}, make it writable, or work in another folder"
 
 
-def _sync_folder(folder: Path) -> None:
-    """A new file's name is on disk only when its folder is."""
-    if os.name == "nt":
-        return
+def sync_folder(folder: Path) -> None:
+    """A new file's name is on disk only when its folder is. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -208,6 +208,8 @@ def _metadata(notebook: Any) -> dict[str, Any] | None:
 
 def _oddity(tree: Tree) -> str | None:
     """What no run of ours leaves behind, so that somebody wrote it."""
+    if tree.run is None:
+        return "the beginning of its run is not in the record"
     starts = Counter(event.agent for _, event in tree.log if isinstance(event, AgentStarted))
     for agent in starts:
         if starts[agent] > 1:

@@ -79,6 +79,11 @@ class Step:
     foreign: list[dict[str, Any]] = field(default_factory=list)
     """What another tool's log says of it besides."""
 
+    @property
+    def output_lost(self) -> bool:
+        """Whether another tool's log does not say what the cell put out."""
+        return any(data.get("output") == "lost" for data in self.foreign)
+
 
 @dataclass(slots=True)
 class Agent:

@@ -114,7 +114,7 @@ def _given(left: Agent, right: Agent) -> Iterator[Parting]:
     before = {given.name: given for given in left.given if given.name != "context"}
     now = {given.name: given for given in right.given if given.name != "context"}
     for name in dict.fromkeys([*before, *now]):
-        sides = [given[name].description if name in given else "not given" for given in (before, now)]
+        sides = [given[name].what if name in given else "not given" for given in (before, now)]
         shas = [given[name].sha if name in given else None for given in (before, now)]
         if None in shas or shas[0] != shas[1]:
             before_it, now_it = (f"{name}: {side}" for side in sides)

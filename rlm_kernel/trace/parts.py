@@ -25,7 +25,7 @@ class Part:
     agents: list[tuple[Agent, int]] = field(default_factory=list)
 
 
-def parts(tree: Tree, wide: int = WIDE) -> tuple[list[Part], dict[str, str]]:
+def parts(tree: Tree) -> tuple[list[Part], dict[str, str]]:
     """The first is that of the run. And by agent, the name of the part that it is in."""
     found = {"": Part("")}
     where: dict[str, str] = {}
@@ -34,7 +34,7 @@ def parts(tree: Tree, wide: int = WIDE) -> tuple[list[Part], dict[str, str]]:
         counts[agent.caller, agent.in_step] = counts.get((agent.caller, agent.in_step), 0) + 1
     for agent, level in tree.walk():
         name = "" if agent.caller is None else where.get(agent.caller, "")
-        if agent.caller is not None and counts[agent.caller, agent.in_step] > wide:
+        if agent.caller is not None and counts[agent.caller, agent.in_step] > WIDE:
             step = "" if agent.in_step is None else f"-s{agent.in_step}"
             name = f"{name}.{len(found)}" if not _plain(agent.caller) else f".{agent.caller}{step}"
         where[agent.id] = name

@@ -24,7 +24,7 @@ HERE: Links = {}
 
 
 def heading(tree: Tree, agent: Agent, level: int, links: Links = HERE) -> Cell:
-    """The heading is the agent's id and no more, for `_link` to find; what there is to know of it stands below."""
+    """The heading is the agent's id and no more, for `link` to find; what there is to know of it stands below."""
     lines = [f"{'#' * min(6, 2 + level)} Agent {inline(agent.id, 60)}"]
     if level:
         lines.append(fence(clip(agent.question, 4 * HEAD_CHARS)))
@@ -94,7 +94,8 @@ def step_cells(tree: Tree, agent: Agent, step: Step, varies: tuple[str, ...] = (
         whose = "" if agent.caller is None else f"%%agent {' '.join(agent.id.split())}\n"
         id = cell_id(agent.id, f"s{step.number}")
         rlm = {"agent": agent.id, "step": step.number, "kind": "cell"}
-        cells.append(code(id, whose + step.source, step, rlm, *(["nbval-ignore-output"] if varies else [])))
+        tags = ["nbval-ignore-output"] if varies or step.output_lost else []
+        cells.append(code(id, whose + step.source, step, rlm, *tags))
     if step.calls:
         cells.append(calls_cell(agent, step.calls, f"s{step.number}-calls", step.number))
     if step.agents:

@@ -66,7 +66,10 @@ def _event(
         source = data.get("source")
         if isinstance(source, dict) and "$reply" in source:
             begin, end = source["$reply"]
-            data["source"] = replies[decode_value(data["agent"], bodies), data["step"]][begin:end]
+            reply = replies.get((decode_value(data["agent"], bodies), data["step"]))
+            if reply is None:
+                raise BadLine("its source is a piece of a reply that is not there")
+            data["source"] = reply[begin:end]
     if data["type"] != "cell_finished":
         return decode(data, bodies)
     given = data.get("outputs", [])

@@ -9,8 +9,8 @@ from rlm_kernel.values import Reply
 UNKNOWN = "–"
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def count(number: int, one: str) -> str:
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 def dollars(cost_usd: float | None) -> str:

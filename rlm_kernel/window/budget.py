@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 
 from rlm_kernel.errors import ContextBudgetExceeded, UsageError
-from rlm_kernel.lm.tokens import count as count_tokens
+from rlm_kernel.limits import Limits
 from rlm_kernel.namespace.caller import Reading
 from rlm_kernel.preview.kinds import Show, is_a
 from rlm_kernel.values import Slice
 from rlm_kernel.window.fitting import Window, as_text
-from rlm_kernel.window.source import Count
 from rlm_kernel.window.tables import has_rows
 from rlm_kernel.window.text import base_of
 
-MAX_TOKENS_PER_READ = 2_000
+MAX_TOKENS_PER_READ = Limits().max_tokens_per_read
 
 
 class ReadBudget:
@@ -91,7 +90,6 @@ def read(
     chars: Slice | None = None,
     rows: Slice | None = None,
     show: Show = repr,
-    count: Count = count_tokens,
 ) -> Window:
     """
     `value` as text, charged to `budget`.
@@ -105,24 +103,24 @@ def read(
     used, left, per_read = budget.used, budget.left, budget.max_tokens_per_read
     allowed = min((limit for limit in (left, per_read) if limit is not None), default=None)
     within = min((limit for limit in (allowed, max_tokens) if limit is not None), default=None)
-    window = as_text(value, max_tokens=within, lines=lines, chars=chars, rows=rows, show=show, count=count)
+    window = as_text(value, max_tokens=within, lines=lines, chars=chars, rows=rows, show=show)
     cut_on_purpose = max_tokens is not None and window.text
     if not window.whole and not cut_on_purpose:
+        if max_tokens is not None and (allowed is None or max_tokens <= allowed):
+            hint = f"max_tokens={max_tokens} has no room for any part of it"
+            raise ContextBudgetExceeded(key, window.whole_tokens, 0, max_tokens, hint)
+        assert allowed is not None  # else it would be whole
         one_read = left is None or (per_read is not None and per_read <= left)
         limit = per_read if one_read else budget.max_read_tokens
-        if limit is None:  # no limit of the budget, but a max_tokens too small for any part
-            limit = allowed = max_tokens or 0
-        hint = _mends(value, allowed or 0, max_tokens)
-        raise ContextBudgetExceeded(key, window.whole_tokens, 0 if one_read else used, limit, hint)
+        assert limit is not None
+        raise ContextBudgetExceeded(key, window.whole_tokens, 0 if one_read else used, limit, _mends(value, allowed))
     budget.charge(key, window.tokens)
     return window
 
 
-def _mends(value: object, allowed: int, max_tokens: int | None) -> str:
+def _mends(value: object, allowed: int) -> str:
     if allowed < 1:
         return "nothing more can be read; a cell can work on it by its name"
-    if max_tokens is not None and max_tokens <= allowed:
-        return f"max_tokens={max_tokens} has no room for any part of it"
     ends = f"max_tokens={allowed} shows head and tail"
     if base_of(value) is not None:
         return f"{ends}, lines=(1, 40) or chars=(0, {allowed}) a part"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from rlm_kernel.lm.tokens import count as count_tokens
 from rlm_kernel.preview.kinds import Show
+from rlm_kernel.preview.text import estimate_tokens
 from rlm_kernel.values import Slice
 from rlm_kernel.window.choosing import source_of
 from rlm_kernel.window.slices import given_slice
-from rlm_kernel.window.source import Count
 
 _MOST_CHARS_PER_TOKEN = 16
 """A text of more is taken to have more tokens than are asked for; the counting must not cost more than the text."""
@@ -39,7 +38,6 @@ def as_text(
     chars: Slice | None = None,
     rows: Slice | None = None,
     show: Show = repr,
-    count: Count = count_tokens,
 ) -> Window:
     """
     `value`, or a slice of it, in at most `max_tokens`: whole, or head and tail with exact counts between.
@@ -53,18 +51,18 @@ def as_text(
     source = source_of(value, given_slice(lines, chars, rows), show)
     if max_tokens is None:
         text, whole = source.part(sys.maxsize)
-        number = count(text)
+        number = estimate_tokens(text)
         return Window(text, number, whole, number)
     text, whole = source.part(max(_MOST_CHARS_PER_TOKEN * max_tokens, source.anyway))
-    number = count(text)
+    number = estimate_tokens(text)
     if whole and number <= max_tokens:
         return Window(text, number, True, number)
-    whole_tokens = max(number, source.tokens(count)) if not whole else number
+    whole_tokens = max(number, source.tokens()) if not whole else number
     best, room = "", 3 * max_tokens
     most = 0
     for _ in range(_TRIES):
         text, _whole = source.part(room)
-        number = count(text)
+        number = estimate_tokens(text)
         if most < number <= max_tokens:
             best, most = text, number
         if most > max_tokens * 0.85 or room < 2:

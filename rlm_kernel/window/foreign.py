@@ -9,7 +9,7 @@ from rlm_kernel.errors import UsageError
 from rlm_kernel.preview import kinds
 from rlm_kernel.preview.kinds import Show
 from rlm_kernel.preview.text import clip
-from rlm_kernel.window.source import BUILT_ANYWAY, Count, Source
+from rlm_kernel.window.source import BUILT_ANYWAY, Source
 
 Told = TypeVar("Told")
 
@@ -47,8 +47,8 @@ class Bounded:
     def part(self, room: int) -> tuple[str, bool]:
         return bounded(self._value, self._show, lambda: self._source.part(room))
 
-    def tokens(self, count: Count) -> int:
-        return bounded(self._value, self._show, lambda: self._source.tokens(count))
+    def tokens(self) -> int:
+        return bounded(self._value, self._show, lambda: self._source.tokens())
 
 
 def bounded(value: object, show: Show, ask: Callable[[], Told]) -> Told:

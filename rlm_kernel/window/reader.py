@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from rlm_kernel import preview
 from rlm_kernel.environment.within import repr_within
 from rlm_kernel.namespace import present
 from rlm_kernel.store import WITNESS
@@ -34,7 +33,6 @@ def read_for_caller(
         chars=chars,
         rows=rows,
         show=repr_within,
-        count=preview.estimate_tokens,  # the same on every machine, as what a replay prints has to be
     )
     if (witness := WITNESS.get()) is not None:
         whole = lines is None and chars is None and rows is None

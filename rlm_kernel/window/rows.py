@@ -10,11 +10,11 @@ from rlm_kernel.preview import atoms, kinds
 from rlm_kernel.preview.brief import brief
 from rlm_kernel.preview.kinds import Show, is_a
 from rlm_kernel.preview.lines import one_line
-from rlm_kernel.preview.text import HEAD_SHARE, clip, marker
+from rlm_kernel.preview.text import HEAD_SHARE, clip, estimate_tokens, marker
 from rlm_kernel.values import Slice
 from rlm_kernel.window.foreign import Remembering
 from rlm_kernel.window.slices import span
-from rlm_kernel.window.source import BUILT_ANYWAY, Count
+from rlm_kernel.window.source import BUILT_ANYWAY
 from rlm_kernel.window.tables import Table, is_table
 
 _ROW_CHARS = 80
@@ -67,12 +67,12 @@ class Rows:
                 return last[index + 1 :]
         return last
 
-    def tokens(self, count: Count) -> int:
+    def tokens(self) -> int:
         number = self._stop - self._start
         columns = min(self._table.columns, COLUMNS)
         sample, _ = self._lines(self._start, min(self._stop, self._start + 20), columns, 4_000, 20_000)
         cells = number * self._table.columns / (len(sample) * columns) if sample and columns else 0
-        return round(count("\n".join(sample)) * cells)
+        return round(estimate_tokens("\n".join(sample)) * cells)
 
     def _header(self, columns: int, room: int) -> list[str]:
         if self._table.header is None:

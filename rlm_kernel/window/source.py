@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
-
-Count = Callable[[str], int]
 
 BUILT_ANYWAY = 20_000
 """Characters that a source is built to where building them costs more than slicing."""
@@ -19,5 +16,5 @@ class Source(Protocol):
     def part(self, room: int) -> tuple[str, bool]:
         """Its text in about `room` characters, and whether that is all of it."""
 
-    def tokens(self, count: Count) -> int:
+    def tokens(self) -> int:
         """Of the whole, about."""

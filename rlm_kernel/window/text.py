@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rlm_kernel.preview.kinds import is_a
-from rlm_kernel.preview.text import HEAD_SHARE, join_cut, marker, plain
-from rlm_kernel.window.source import Count
+from rlm_kernel.preview.text import HEAD_SHARE, estimate_tokens, join_cut, marker, plain
 
 _COUNTED_ANYWAY = 100_000
-"""Characters of a text: a run of spaces may have more than sixteen to a token."""
+"""Characters of a text: one full of terminal sequences may be short without them."""
 _SAMPLES = 16
 _SAMPLE_CHARS = 4_000
 
@@ -42,13 +41,13 @@ class Text:
         between = marker(again - end, stop - start, what=what, hint=f"chars=({end}, {again})")
         return join_cut(self._clean(start, end), between, self._clean(again, stop)), False
 
-    def tokens(self, count: Count) -> int:
+    def tokens(self) -> int:
         size = self._stop - self._start
         if size <= _SAMPLES * _SAMPLE_CHARS:
-            return count(self._clean(self._start, self._stop))
+            return estimate_tokens(self._clean(self._start, self._stop))
         stride = (size - _SAMPLE_CHARS) / (_SAMPLES - 1)
         starts = [self._start + int(number * stride) for number in range(_SAMPLES)]
-        sampled = sum(count(self._clean(start, start + _SAMPLE_CHARS)) for start in starts)
+        sampled = sum(estimate_tokens(self._clean(start, start + _SAMPLE_CHARS)) for start in starts)
         return round(sampled * size / (_SAMPLES * _SAMPLE_CHARS))
 
     def _clean(self, start: int, stop: int) -> str:

@@ -7,31 +7,27 @@ agent of a test. Plain functions and coroutine functions of the same two argumen
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack
 
 from rlm_kernel import namespace, queries
 from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import tokens
+from rlm_kernel.placeholders import PLACEHOLDER, small_text
 from rlm_kernel.queries import Options
 from rlm_kernel.schema import Schema
 from rlm_kernel.store import Store, unwatched
+from rlm_kernel.trace.events import Loaded
 from rlm_kernel.workflow.flow import State
-
-SMALL_CHARS = 500
-"""As in a question of `%%rlm`: a value whose text is at most this long is filled in, a larger one is named."""
-
-_PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
 
 
 @dataclass(slots=True)
 class Loads:
     """What went by value, as the agents of a state tell it. Appended to from many threads."""
 
-    loaded: list[tuple[str, int]] = field(default_factory=list)
+    loaded: list[Loaded] = field(default_factory=list)
     typed: list[int] = field(default_factory=list)
 
 
@@ -48,9 +44,13 @@ class Task:
     """The type or JSON Schema that the result must have, where that was said and one agent gives it."""
     loads: Loads = field(default_factory=Loads, repr=False, compare=False)
 
-    def sent(self, key: str, text: str) -> None:
-        """Tell that this text, the value of `key`, went into a model's window: see `Record.loaded`."""
-        self.loads.loaded.append((key, tokens.count(text)))
+    def sent(self, key: str, text: str, *, reported: bool = False) -> None:
+        """
+        Tell that this text, the value of `key`, went into a model's window: see `Record.loaded`.
+
+        `reported` where the record of the run has that request itself, as of `llm_query`: no sum counts it twice.
+        """
+        self.loads.loaded.append(Loaded(key, tokens.count(text), reported))
 
     def typed(self, text: str) -> None:
         """Tell that a model wrote this text as its answer."""
@@ -95,7 +95,11 @@ class Asks:
 
     def _question(self, task: Task, store: Store) -> tuple[str, object]:
         with unwatched():  # what it hands on it has not used itself
-            known = {name: _named_or_small(name, store) for name in self.reads}
+            small = {name: small_text(store[name]) for name in self.reads}
+        for name, text in small.items():
+            if text is not None and name in PLACEHOLDER.findall(self.prompt):
+                task.sent(name, text, reported=True)
+        known = {name: f"`context[{name!r}]`" if text is None else text for name, text in small.items()}
         prompt = _fill(self.prompt, {"goal": task.goal, **known})
         if task.problem is not None:
             prompt += f"\n\nAn earlier answer was not accepted: {task.problem}"
@@ -118,6 +122,21 @@ def asks(prompt: str, *, reads: Iterable[str] | None = None, **options: Unpack[O
     return Asks(prompt, _reads(prompt, reads), options)
 
 
+class _Later:
+    """What is read of an answer that is awaited. Where nobody can await it, it can be closed with what it is of."""
+
+    def __init__(self, said: Awaitable[object], read: Callable[[object], object]) -> None:
+        self._said = said
+        self._read = read
+
+    def __await__(self) -> Generator[Any, None, object]:
+        return self._read((yield from self._said.__await__()))
+
+    def close(self) -> None:
+        if isinstance(self._said, Coroutine):
+            self._said.close()
+
+
 class ByValue:
     """See `by_value`."""
 
@@ -132,20 +151,21 @@ class ByValue:
 
     def run(self, task: Task, store: Store) -> object:
         said = self.function(self._text(task, store))
-        return self._later(task, said) if isinstance(said, Awaitable) else self._read(task, said)
+        return (
+            _Later(said, lambda answer: self._read(task, answer))
+            if isinstance(said, Awaitable)
+            else self._read(task, said)
+        )
 
     def _text(self, task: Task, store: Store) -> str:
         with unwatched():  # what goes out as text is told as that
             values = {name: _text_of(store[name]) for name in self.reads}
         for name, text in values.items():
-            if name in _PLACEHOLDER.findall(self.prompt):
+            if name in PLACEHOLDER.findall(self.prompt):
                 task.sent(name, text)
         problem = "" if task.problem is None else f"\n\nAn earlier answer was not accepted: {task.problem}"
         task.sent("", _fill(self.prompt, {"goal": task.goal, **dict.fromkeys(values, "")}) + problem)
         return _fill(self.prompt, {"goal": task.goal, **values}) + problem
-
-    async def _later(self, task: Task, said: Awaitable[object]) -> object:
-        return self._read(task, await said)
 
     def _read(self, task: Task, said: object) -> object:
         schema = Schema(task.form) if self.schema is None and task.form is not None else self.schema
@@ -207,7 +227,7 @@ def name_of(agent: object) -> str:
 
 def _reads(prompt: str, reads: Iterable[str] | None) -> tuple[str, ...]:
     if reads is None:
-        return tuple(dict.fromkeys(name for name in _PLACEHOLDER.findall(prompt) if name != "goal"))
+        return tuple(dict.fromkeys(name for name in PLACEHOLDER.findall(prompt) if name != "goal"))
     if isinstance(reads, str) or not isinstance(reads, Iterable):
         raise UsageError("reads is a list of keys of the store, such as reads=['contract']")
     names = tuple(dict.fromkeys(reads))
@@ -217,17 +237,7 @@ def _reads(prompt: str, reads: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _fill(prompt: str, texts: Mapping[str, str]) -> str:
-    """Everything else in braces, JSON above all, is left as it stands."""
-    return _PLACEHOLDER.sub(lambda found: texts.get(found[1], found[0]), prompt)
-
-
-def _named_or_small(name: str, store: Store) -> str:
-    value: Any = store[name]
-    if isinstance(value, str) and len(value) <= SMALL_CHARS:
-        return value
-    if isinstance(value, bool | float) or (isinstance(value, int) and value.bit_length() < 1_000):
-        return str(value)
-    return f"`context[{name!r}]`"
+    return PLACEHOLDER.sub(lambda found: texts.get(found[1], found[0]), prompt)
 
 
 def _text_of(value: object) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -22,7 +22,7 @@ from rlm_kernel.errors import UsageError
 from rlm_kernel.lm import thread
 from rlm_kernel.namespace import CALLER, Caller
 from rlm_kernel.store import Store
-from rlm_kernel.workflow.agents import Asks, Task
+from rlm_kernel.workflow.agents import Asks, ByValue, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ def function_of(agent: Any) -> Callable[..., object]:
 
 def awaits(agent: object) -> bool:
     """Whether it is known before the call that it gives something to await."""
-    return inspect.iscoroutinefunction(function_of(agent))
+    function = agent.function if isinstance(agent, ByValue) else function_of(agent)
+    return any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004
 
 
 def call(asked: Call) -> None:
@@ -129,12 +130,10 @@ def _settle(value: Awaitable[object]) -> object:
     async def wait() -> object:
         return await value
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not thread.in_a_loop():
         return asyncio.run(wait())
-    if isinstance(value, Coroutine):
-        value.close()
+    if callable(close := getattr(value, "close", None)):  # so that nobody is told that it was never awaited
+        close()
     raise UsageError("an agent awaits, and an event loop is running here already: use `await orchestrator.arun(...)`")
 
 

@@ -1,46 +1,36 @@
 """
 What a workflow has reached, as a file: written after each state, whole or not at all, and never pickled.
 
-Kept is what the states wrote to the store, as far as it is plain data (`rlm_kernel.given`). What was given at the
-start is not: there is a fingerprint of it, by which it is known again when the workflow goes on.
+Kept is what the states wrote to the store, as far as it is plain data (`kept`). What was given at the start is not:
+there is a fingerprint of it (`inputs`), by which it is known again when the workflow goes on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlm_kernel import namespace
 from rlm_kernel.errors import TraceError, UsageError
-from rlm_kernel.given import fingerprint, keep, restore
 from rlm_kernel.store import Store, refusal, unwatched
 from rlm_kernel.trace.file import put
 from rlm_kernel.workflow.agents import Next
 from rlm_kernel.workflow.flow import Flow, name_of
+from rlm_kernel.workflow.inputs import Input, unsure
+from rlm_kernel.workflow.kept import kept, restored
+from rlm_kernel.workflow.progress import Progress
 from rlm_kernel.workflow.record import Record
 
-SCHEMA = 1
-LARGEST = 2_000_000_000
-"""Bytes of one result."""
-LOOKED_AT = 4_000_000
-"""Bytes of each input that are looked at after every state, to see whether it was changed in place: milliseconds."""
+SCHEMA = 2
+_READ = (1, SCHEMA)
+"""1 knew inputs by less, and held fewer kinds of results."""
 
 _ABSENT: Any = object()
-
-
-@dataclass(slots=True)
-class Progress:
-    state: str | None
-    """The one that is next; None at the end."""
-    goal: str = ""
-    records: list[Record] = field(default_factory=list)
-    """Of the states that are done, in order."""
-    partial: dict[str, object] = field(default_factory=dict)
-    """What some agents of the next state have given already, where others failed."""
 
 
 class Checkpoint:
@@ -78,11 +68,15 @@ class Saved:
         self._store = store
         self.path = checkpoint.path
         self._place = checkpoint.path.absolute()
-        caller = namespace.present()
-        self._again = None if caller is None else caller.checkpoints
-        self._inputs = {key: (value, _known_by(value)) for key, value in store.items()}
+        self._caller = namespace.present()
+        self._again = None if self._caller is None else self._caller.checkpoints
+        self._inputs = {key: Input(value) for key, value in store.items()}
+        self._began: dict[str, Any] = {key: each.known for key, each in self._inputs.items()}
+        """By what the inputs are known, as the file has it."""
         self._written: dict[str, tuple[object, str | None]] = {}
         """By key, the value as last seen and the state that wrote it."""
+        self._missed: set[str] = set()
+        """What is not in the file, and that was said."""
 
     def exists(self) -> bool:
         return self.path.exists() if self._again is None else self._place in self._again.written
@@ -90,6 +84,8 @@ class Saved:
     @unwatched()
     def write(self, progress: Progress, state: str | None = None) -> None:
         """`state` is the one that has just been at work. Raises UsageError where the file cannot be written."""
+        if state is None:
+            self._tell(unsure(self._inputs))
         values = {key: self._kept(key, value) for key, value in self._changed(state).items()}
         data = {
             "rlm_workflow": SCHEMA,
@@ -97,9 +93,9 @@ class Saved:
             "goal": progress.goal,
             "next": progress.state,
             "records": [record.as_json() for record in progress.records],
-            "inputs": {key: known for key, (_, known) in self._inputs.items()},
+            "inputs": self._began,
             "values": {key: {**entry, "state": self._written[key][1]} for key, entry in values.items()},
-            "removed": [key for key in self._inputs if key not in self._store],
+            "removed": [key for key in self._began if key not in self._store],
             "partial": {name: self._given(name, value) for name, value in progress.partial.items()},
         }
         written = json.dumps(data, separators=(",", ":")).encode("ascii")
@@ -130,7 +126,9 @@ class Saved:
             if goal and goal != progress.goal:
                 raise UsageError(f"{self.path} began with another goal: give the same or none, or delete the file")
             if at is not None:
-                _rewind(progress, at)
+                progress.rewind(at)
+            if (why := progress.misfit(self._flow, at)) is not None:
+                raise UsageError(f"{self.path} is of another flow: {why}")
             self._check_inputs(data)
             found, missing = self._values(data, progress)
             if at is None and progress.state is not None:
@@ -153,15 +151,17 @@ class Saved:
         for key, entry in data["values"].items():
             if key in self._store:
                 self._written[key] = (self._store[key], entry.get("state"))
-        self._inputs = {key: (self._store.get(key, _ABSENT), known) for key, known in data["inputs"].items()}
+        self._began = data["inputs"]
+        self._inputs = {key: each for key, each in self._inputs.items() if key in self._began}
+        self._tell(unsure({key: each for key, each in self._inputs.items() if key not in self._written}))
         return progress
 
     def _changed(self, state: str | None) -> dict[str, Any]:
         """What is in the store and was not given, or not so."""
         changed = {}
         for key, value in self._store.items():
-            given, known = self._inputs.get(key, (_ABSENT, None))
-            if key not in self._written and value is given and _known_by(value) == known:
+            given = self._inputs.get(key)
+            if key not in self._written and given is not None and value is given.value and not given.changed():
                 continue
             seen, by = self._written.get(key, (_ABSENT, None))
             self._written[key] = (value, by if seen is value else state)
@@ -169,14 +169,32 @@ class Saved:
         return changed
 
     def _kept(self, key: str, value: object) -> dict[str, Any]:
-        kept = keep(value, LARGEST)
+        found = kept(value)
         entry: dict[str, Any] = {"type": type(value).__name__}
-        if kept is None and self._checkpoint.save is not None:
+        if found is None and self._checkpoint.save is not None:
             entry["saved"] = True
-            kept = keep(self._checkpoint.save(key, value), LARGEST)
-            if kept is None:
+            found = kept(self._checkpoint.save(key, value))
+            if found is None:
                 raise UsageError(f"save({key!r}, …) gave no plain data: give texts, numbers, lists and dicts")
-        return entry if kept is None else {**entry, "form": kept.form, "text": kept.text}
+        if found is None:
+            self._tell_missed(key, entry["type"])
+            return entry
+        return {**entry, "form": found.form, "text": found.text}
+
+    def _tell_missed(self, key: str, kind: str) -> None:
+        """Now, and not only after a crash, when what was paid for is gone."""
+        if key not in self._missed:
+            self._missed.add(key)
+            self._tell(
+                f"{self.path} cannot hold {key} ({kind}), which is no plain data: another process cannot go on "
+                "with it. Give Checkpoint(path, save=…, load=…), or return texts, numbers, lists, tuples and dicts"
+            )
+
+    def _tell(self, said: str | None) -> None:
+        if said is not None and self._caller is None:
+            warnings.warn(said, stacklevel=2)
+        elif said is not None:
+            print(f"note: {said}", file=sys.stderr)  # into the cell, and the same when it runs again
 
     def _given(self, name: str, value: object) -> dict[str, Any]:
         """Of an agent, which may have said besides what follows."""
@@ -189,7 +207,7 @@ class Saved:
         return Next(str(entry["next"]), value) if "next" in entry else value
 
     def _restored(self, key: str, entry: dict[str, Any]) -> object:
-        value = restore(entry["form"], entry["text"])
+        value = restored(entry["form"], entry["text"])
         if not entry.get("saved"):
             return value
         if self._checkpoint.load is None:
@@ -204,7 +222,7 @@ class Saved:
             raise UsageError(f"the checkpoint {self.path} cannot be read ({error.strerror or error})") from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._broken(error) from None
-        if schema != SCHEMA:
+        if schema not in _READ:
             raise UsageError(f"{self.path} is of another version of rlm_kernel ({str(schema)[:20]}): use that one")
         return data
 
@@ -217,7 +235,7 @@ class Saved:
                 continue
             if key not in self._store:
                 raise UsageError(f"{self.path} began with {key!r} in the store: put it there before it goes on")
-            if _known_by(self._store[key]) != known:
+            if not self._inputs[key].is_known(known):
                 raise UsageError(
                     f"{self.path} began with another {key!r} than the store has: give the same, or delete the file"
                 )
@@ -228,24 +246,13 @@ class Saved:
         states = {record.state for record in progress.records}
         for key, entry in data["values"].items():
             # What a person has put there meanwhile stays.
-            if key in self._store and _known_by(self._store[key]) != data["inputs"].get(key):
+            if key in self._inputs and not self._inputs[key].is_known(data["inputs"].get(key)):
                 continue
             if "form" in entry:
                 found[key] = self._restored(key, entry)
             elif entry.get("state") in states:
                 missing[key] = entry["state"]
         return found, missing
-
-
-def _rewind(progress: Progress, at: str) -> None:
-    progress.state = at
-    visits = [number for number, record in enumerate(progress.records) if record.state == at]
-    if visits:
-        del progress.records[visits[-1] :]
-
-
-def _known_by(value: object) -> list[str | None]:
-    return [type(value).__name__, fingerprint(value, LOOKED_AT)]
 
 
 def _told(missing: dict[str, str | None]) -> str:

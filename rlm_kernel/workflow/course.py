@@ -17,12 +17,12 @@ from rlm_kernel import namespace
 from rlm_kernel.errors import InvalidTransition, LimitExceeded, RLMError, RunInterrupted, UsageError
 from rlm_kernel.namespace import Caller
 from rlm_kernel.store import Store
-from rlm_kernel.trace.events import Loaded
 from rlm_kernel.workflow.agents import Loads, Next, Task
 from rlm_kernel.workflow.calling import Call
-from rlm_kernel.workflow.checkpoint import Progress, Saved
+from rlm_kernel.workflow.checkpoint import Saved
 from rlm_kernel.workflow.flow import Flow, name_of
 from rlm_kernel.workflow.plan import Work, judge
+from rlm_kernel.workflow.progress import Progress
 from rlm_kernel.workflow.record import Record
 
 _E = TypeVar("_E", bound=BaseException)
@@ -147,7 +147,7 @@ class _Visit:
             tuple(self._problems),
             self._started_at,
             time.monotonic() - self._began,
-            tuple(self._loads.loaded),
+            tuple((each.key, each.tokens) for each in self._loads.loaded),
             sum(self._loads.typed),
         )
         if self._caller is not None:
@@ -157,7 +157,7 @@ class _Visit:
                 next=record.next,
                 error=record.error,
                 problems=record.problems,
-                loaded=tuple(Loaded(key, tokens) for key, tokens in record.loaded),
+                loaded=tuple(self._loads.loaded),
                 typed_tokens=record.typed_tokens,
                 seconds=record.seconds,
             )

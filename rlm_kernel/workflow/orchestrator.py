@@ -7,7 +7,6 @@ gives other agents for the same flow.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlm_kernel.errors import ModelError, NoAnswer, SchemaMismatch, UsageError
+from rlm_kernel.lm.thread import in_a_loop
 from rlm_kernel.store import Store, refusal, unwatched
 from rlm_kernel.workflow.calling import acall, awaits, call
-from rlm_kernel.workflow.checkpoint import Checkpoint, Progress, Saved
+from rlm_kernel.workflow.checkpoint import Checkpoint, Saved
 from rlm_kernel.workflow.course import Rules, course
 from rlm_kernel.workflow.flow import Flow, State
 from rlm_kernel.workflow.plan import Agents, Follow, plan, retried
+from rlm_kernel.workflow.progress import Progress
 from rlm_kernel.workflow.record import Record
 
 Place = str | os.PathLike[str] | Checkpoint
@@ -119,7 +120,7 @@ class Orchestrator:
         go back to. What agents raise comes out with its type, and the state named; the store keeps what was reached.
         Raises UsageError, LimitExceeded (`max_visits`) and InvalidTransition of its own.
         """
-        if _in_a_loop() and any(awaits(a) and not hasattr(a, "arun") for a in self._workers()):
+        if in_a_loop() and any(awaits(a) and not hasattr(a, "arun") for a in self._workers()):
             raise UsageError("there are agents that await, and a loop is running here: `await orchestrator.arun(...)`")
         held, progress, saved = self._begin(store, goal, checkpoint, resume, at)
         passage = course(self._rules, held, progress, saved)
@@ -182,8 +183,6 @@ class Orchestrator:
 
     def _resumed(self, saved: Saved, goal: str, first: str | None, store: Store) -> Progress:
         progress = saved.read(first, goal)
-        if first is None and progress.state is not None:
-            self.flow.name(progress.state)
         self._check(store, progress)
         return progress
 
@@ -221,11 +220,3 @@ def _stops(passage: Any) -> Iterator[None]:
     except BaseException as stop:
         passage.throw(stop)
         raise
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -27,7 +27,7 @@ class Record:
     """
     What agents were given by value: the key and its tokens, in order; "" are the words of the prompt itself.
 
-    What is handed over by reference is not here: it loads nothing.
+    What was filled into a sub-agent's question is here; what it is handed by reference is not, and loads nothing.
     """
     typed_tokens: int = 0
     """Of the answers that agents gave as text."""

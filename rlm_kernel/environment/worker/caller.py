@@ -111,6 +111,8 @@ class RemoteWitness:
         """`own` are the keys of that copy that cells of the agent have written. It is added to."""
         self.who = setup.agent
         self.step = step
+        self.run = setup.run
+        self.cell = None
         self._link = link
         self._setup = setup
         self._own = own

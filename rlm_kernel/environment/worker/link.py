@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from rlm_kernel.errors import RLMError
 from rlm_kernel.store import Glance, Reader
 
 LOOK_EVERY_S = 0.5
@@ -59,21 +58,7 @@ class _Parts(list[bytes]):
 def _pickler() -> Any:
     import cloudpickle  # type: ignore[import-untyped]  # 15 ms, and most kernels never start a worker
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-        def reducer_override(self, value: Any) -> Any:
-            if isinstance(value, RLMError):
-                return _error, (type(value), value.args, value.__dict__)
-            return super().reducer_override(value)
-
-    return Pickler
-
-
-def _error(kind: type[RLMError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RLMError:
-    """Past its __init__, which takes what the message was made of."""
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(attributes)
-    return error
+    return cloudpickle.Pickler
 
 
 def pack(value: object) -> Packed:
@@ -173,6 +158,7 @@ class Setup:
 
     agent: str
     """Its id."""
+    run: str
     variables: Mapping[str, object]
     """`context` and the tools."""
     render: Callable[[object], str]

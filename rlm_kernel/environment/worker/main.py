@@ -33,6 +33,7 @@ from rlm_kernel.environment.pipes import NAMES
 from rlm_kernel.environment.sink import Sink
 from rlm_kernel.environment.worker.caller import RemoteCaller, RemoteReading, RemoteWitness, Requests
 from rlm_kernel.environment.worker.link import Link, Message, Setup, pack
+from rlm_kernel.errors import UsageError
 from rlm_kernel.namespace import CALLER, LENT, Checkpoints, lend, mend
 from rlm_kernel.store import WITNESS, set_glance, set_reader
 from rlm_kernel.values import CellError, CellResult
@@ -227,7 +228,15 @@ def _make_shell(namespace: dict[str, Any]) -> NotebookShell:
     leave = os._exit
     routing.install(shell)
     os._exit = leave  # there is no kernel here that it could end
+    shell.magics_manager.register_function(_rlm, "line", "rlm")
     return shell
+
+
+def _rlm(line: str) -> None:
+    """`%rlm no-rerun` is a mark for whoever runs the cell again, and does nothing."""
+    if line.split() != ["no-rerun"]:
+        asked = f"%rlm {line}".strip()
+        raise UsageError(f"{asked}: this cell runs in a worker process, and only %rlm no-rerun needs no kernel")
 
 
 def _print_to_cells() -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from rlm_kernel.runner.recorded.frontier import Fork
+from rlm_kernel.runner.recorded.forked import Fork, as_edited
 from rlm_kernel.runner.recorded.lookup import Lookup
 from rlm_kernel.trace.changed import Inserted, named
 from rlm_kernel.trace.known import Key
+from rlm_kernel.trace.loading import Trace
 from rlm_kernel.values import CellResult, Reply
 
 
 class Changes:
-    def __init__(self, lookup: Lookup, fork: Fork | None) -> None:
-        """Of a fork, what was edited after it is not for the model that is asked there."""
+    def __init__(self, lookup: Lookup, trace: Trace, fork: Fork | None, on_run: Callable[[], None]) -> None:
+        """`trace` is the one that a person may have changed; `on_run` is told when a cell that was put in is to run."""
+        self._on_run = on_run
         self._lookup = lookup
+        self._trace = trace
         self._fork = fork
         self.edited: dict[Key, str] = {}
         """Sources that are not the recorded ones."""
-        for key, source in lookup.trace.edited.items():
-            if fork is None or key[0] != fork.agent or key[1] <= fork.step:
+        for key, source in trace.edited.items():
+            if fork is None or fork.runs(key):
                 self.edited[key] = source
         self.insert_for_root = True
         """Whether cells that were put among the root's run here; a notebook that is run runs them itself."""
@@ -31,7 +35,7 @@ class Changes:
         What was done to the notebook and is not taken: where the cells of the root stand, which a notebook that is run
         runs itself, or all else.
         """
-        trace = self._lookup.trace
+        trace = self._trace
         removed, moved = (
             [key for key in keys if (key[0] not in self._lookup.below) == root and self._is_taken(key)]
             for keys in (trace.removed, trace.moved)
@@ -69,21 +73,22 @@ class Changes:
         edited, recorded = self.edited.get(key), self._lookup.steps[key].source
         if edited is None or not recorded:
             return reply
-        fenced = f"```repl\n{edited}\n```"
-        text = reply.text.replace(recorded, edited, 1) if recorded in reply.text else f"{reply.text}\n\n{fenced}"
-        return replace(reply, text=text)
+        return replace(reply, text=as_edited(reply.text, recorded, edited))
 
     def inserted(self, agent: str, step: int | None) -> list[Inserted]:
-        """Cells that were put after that step's; with None, before the first."""
+        """Cells that were put after that step's, to be run now; with None, before the first."""
         if agent not in self._lookup.agents or (agent not in self._lookup.below and not self.insert_for_root):
             return []
-        return [cell for cell in self._lookup.trace.inserted if cell.agent == agent and self._after(cell) == step]
+        found = [cell for cell in self._trace.inserted if cell.agent == agent and self._after(cell) == step]
+        if found:
+            self._on_run()
+        return found
 
     def _after(self, cell: Inserted) -> int | None:
         """The step of its own agent that such a cell stands below: one in another's section is above or below all."""
         if cell.after is None or cell.after[0] == cell.agent:
             return None if cell.after is None else cell.after[1]
-        ids = [agent.id for agent in self._lookup.trace]
+        ids = [agent.id for agent in self._trace]
         steps = self._lookup.agents[cell.agent].steps
         below = cell.after[0] in ids and cell.agent in ids and ids.index(cell.after[0]) > ids.index(cell.agent)
         return steps[-1].number if below and steps else None

@@ -1,8 +1,8 @@
 """
 What came out otherwise than recorded, found and met.
 
-A replay ends at the first of these, as `Diverged`. A resumed run notes it, for the replies that follow are paid. A
-fork is a live one from there on.
+A replay ends at the first of these, as `Diverged`. A resumed run notes it, for the replies that follow are paid. So
+does a fork up to where something runs, or is asked, that the record does not know; from there on it is a live one.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ class Differences:
             if text not in self.notes:
                 self.notes.append(text)
 
-    def meet(self, where: str, step: Key | None, found: Difference) -> bool:
+    def meet(self, where: str, step: Key | None, found: Difference, *, leaves: bool = False) -> bool:
         """
-        Whether a fork leaves the record here. `step` is the one whose cell came to it, or asked for what differs.
+        Whether the record is left here, as a fork's is with `leaves`. `step` is the one whose cell came to it, or asked
+        for what differs.
 
         Raises Diverged in a replay.
         """
@@ -64,12 +65,12 @@ class Differences:
                 return False
             if self._kind == "replay":
                 raise self.diverge(where, found)
-            if self._kind == "resume":
+            if not leaves:
                 self.note(
                     f"{where}: the {found.what} is not as recorded, and the replies that follow were made for what is: "
                     f"recorded {found.recorded[:200]!r}, now {found.came[:200]!r}"
                 )
-            return self._kind == "fork"
+            return leaves
 
     def diverge(self, where: str, found: Difference) -> Diverged:
         with self._lock:
@@ -125,7 +126,7 @@ def pictures(outputs: Iterable[Output]) -> list[object]:
     return [value for bundle in found for mime, value in bundle if mime.startswith("image/")]
 
 
-def of_agent(recorded: Agent, now: AgentStarted) -> Difference | None:
+def of_agent(recorded: Agent, now: AgentStarted | Agent) -> Difference | None:
     """What it was asked, and with what."""
     facts = [
         ("question", recorded.question, now.question),

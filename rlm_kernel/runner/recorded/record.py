@@ -7,6 +7,8 @@ Three kinds of run ask here:
     resume    recorded as far as it goes, then live
     fork      recorded before the fork and wherever the fork changes nothing, else live
 
+A fork that broke off is resumed from its own record, with what it would still have taken from its own behind that.
+
 What came out otherwise than recorded is the business of `differences`.
 """
 
@@ -28,7 +30,8 @@ from rlm_kernel.runner.recorded.differences import (
     pictures,
     where_is,
 )
-from rlm_kernel.runner.recorded.frontier import Fork, Frontier
+from rlm_kernel.runner.recorded.forked import Fork, Forked
+from rlm_kernel.runner.recorded.frontier import Frontier
 from rlm_kernel.runner.recorded.kept import Kept
 from rlm_kernel.runner.recorded.lookup import Lookup
 from rlm_kernel.runner.recorded.matching import Matching
@@ -56,25 +59,30 @@ class Recorded:
         traces: Sequence[Trace],
         *,
         fork: Fork | None = None,
+        forked: Forked | None = None,
         strict: bool = False,
-        rerun: bool = True,
+        rerun: bool,
         by_hand: bool = False,
     ) -> None:
         """
-        `traces` are as `Lookup` takes them. With `strict`, not even a cell that names a clock or chance may come out
-        otherwise. Without `rerun`, cells with `%rlm no-rerun` in them are not run; what they put out is taken from the
-        record. With `by_hand` the root's cells run where a notebook has them, until `run_root`.
+        `traces` and `forked` are as `Lookup` takes them. With `strict`, not even a cell that names a clock or chance
+        may come out otherwise. Without `rerun`, cells with `%rlm no-rerun` in them are not run; what they put out is
+        taken from the record. With `by_hand` the root's cells run where a notebook has them, until `run_root`.
         """
         self.kind = kind
         self.trace = traces[0]
         self.same: set[Key] = set()
         """Steps whose cells came to what is recorded."""
         self._strict = strict
-        self._lookup = lookup = Lookup(traces)
+        self._lookup = lookup = Lookup(traces, forked)
         self._agents, self._steps, self._calls = lookup.agents, lookup.steps, lookup.calls
         self.dialect = None if lookup.run is None else lookup.run.dialect
-        self.changes = Changes(lookup, fork)
         self._frontier = Frontier(kind, lookup)
+        self._forked = forked
+        if forked is None:
+            self.changes = Changes(lookup, self.trace, fork, self._frontier.change)
+        else:
+            self.changes = Changes(lookup, forked.trace, forked.at, self._frontier.change)
         if fork is not None:
             self._frontier.leave(fork.agent, fork.step + ((fork.agent, fork.step) in self.changes.edited))
         self._matching = Matching(self._agents, self._calls, self._frontier.takes_anything)
@@ -115,7 +123,8 @@ class Recorded:
             self.differences.note(said)
 
     def leave(self, agent: str, step: int) -> None:
-        """Of a fork: from that step on, the record is not for this agent either."""
+        """Of a fork, which asks otherwise: from that step on, the record is not for this agent either."""
+        self._frontier.change()
         self._frontier.leave(agent, step)
 
     def begin(self, step: int | None) -> None:
@@ -139,7 +148,8 @@ class Recorded:
         found = of_agent(recorded, event)
         if found is not None:
             asking = None if event.caller is None or event.step is None else (event.caller, event.step)
-            if self.differences.meet(where_is(event.agent, None), asking, found):
+            leaves = self._frontier.leaves(event.agent, 0)
+            if self.differences.meet(where_is(event.agent, None), asking, found, leaves=leaves):
                 self._frontier.leave(event.agent, 1)
 
     def messages(self, agent: str, step: int, computed: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -167,7 +177,10 @@ class Recorded:
             return source
         if self.held_a_key(agent, step):
             self.differences.note(f"{where_is(agent, step)}: {HELD_A_KEY}")
-        return self.changes.edited.get((agent, step), recorded.source)
+        edited = self.changes.edited.get((agent, step))
+        if edited is not None:
+            self._frontier.change()
+        return recorded.source if edited is None else edited
 
     def held_a_key(self, agent: str, step: int | None) -> bool:
         """Whether the record has another text than what a model replied in that step, or to its cell."""
@@ -194,17 +207,18 @@ class Recorded:
             return
         if self.differences.diverged is not None:
             raise self.differences.diverged  # its code has caught it
-        lost = (agent, step) in self.trace.lost
+        lost = (agent, step) in self._lookup.lost
         was, now = _without_outputs(recorded, result) if lost else (recorded, result)
         found = of_cell(was, now, loose=self._lookup.foreign)
         self.same.discard((agent, step))
-        exact = found is None and not lost and not self._lookup.foreign
+        exact = found is None and not lost and not recorded.output_lost
         if exact and pictures(recorded.cell.outputs) == pictures(result.outputs):
             self.same.add((agent, step))
-        if found is not None:
-            if self.differences.meet(where_is(agent, step), (agent, step), found):
-                self._frontier.leave(agent, step + 1)
-        elif self.kind == "fork" and (agent, step) in self.changes.edited:
+        left = leaves = self._frontier.leaves(agent, step)
+        if not leaves or (agent, step) not in self.changes.edited:
+            where = where_is(agent, step)
+            left = found is not None and self.differences.meet(where, (agent, step), found, leaves=leaves)
+        if left:
             self._frontier.leave(agent, step + 1)
 
     def answered(self, agent: str, step: int, found: Difference) -> None:
@@ -235,7 +249,12 @@ class Recorded:
         return len(recorded.steps) if self._frontier.ended(recorded) else now
 
     def _varying(self) -> dict[Key, tuple[str, ...]]:
-        return {} if self._strict else varying(self.trace.tree, self.changes.edited)
+        if self._strict:
+            return {}
+        found = varying(self.trace.tree, self.changes.edited)
+        if self._forked is not None and not self._frontier.changed:
+            return {**varying(self._forked.trace.tree, self.changes.edited), **found}
+        return found
 
 
 def _without_outputs(recorded: Step, result: CellResult) -> tuple[Step, CellResult]:

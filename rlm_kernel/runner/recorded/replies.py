@@ -78,10 +78,13 @@ class Replies:
             newest = comparing.apart("", request.messages[-1].content)[1]
             found = Difference(f"next {request.purpose}", "nothing more was asked", newest)
             raise self._differences.diverge(where, found)
+        self._frontier.change()
+        if self._frontier.changed:
+            # Chance excuses nothing from here on: what is asked next tells of what came.
+            varying, own = self._differences.varying, self._frontier.is_own
+            self._differences.varying = {key: why for key, why in varying.items() if own(*key)}
         if self._kind == "fork" and not self._frontier.left:
             self._frontier.left = True
-            # Chance excuses nothing from here on: what is asked next tells of what came.
-            self._differences.varying = {}
             agent = self._agents.get(request.agent)
             if agent is None or step is None:
                 said = (
@@ -95,7 +98,9 @@ class Replies:
             self._frontier.leave(request.agent, step)
 
     def _compare_prompts(self, request: Request, asked: Step | Call) -> None:
-        if self._kind == "fork" or not asked.request_sha or asked.request_sha == messages_sha(request.messages):
+        if not asked.request_sha or asked.request_sha == messages_sha(request.messages):
+            return
+        if self._kind == "fork" and self._lookup.foreign:
             return
         if isinstance(asked, Call) and not _same_prompt(asked, request):
             found = Difference("prompt", *comparing.apart(asked.prompt, request.messages[-1].content))

@@ -48,6 +48,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 
 
 def html(tree: Tree) -> str:
+    """A whole page, whatever is in the tree, and of a tree that is empty too."""
     root = tree.root
     name = "a run" if tree.run is None else one_line(tree.run.run, 100)
     parts = [

@@ -22,6 +22,7 @@ MOST_NAMES = 40
 
 
 def python(tree: Tree) -> str:
+    """A file that compiles, whatever is in the tree: a cell that would keep it from that is a comment, with why."""
     root = tree.root
     cells = (
         {} if root is None else {step.number: file_cell(step.source) for step in root.steps if step.source is not None}

@@ -75,6 +75,8 @@ def import_log(path: Path) -> list[Imported]:
 def _begins(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
+            if not file.seekable():
+                raise TraceError(f"{path} is a pipe, and a log is read more than once: write it into a file first")
             return file.read(len(inspect_logs.ARCHIVE))
     except OSError as error:
         raise TraceError(f"{path} cannot be read ({error.strerror}): is the path right?") from None

@@ -10,7 +10,6 @@ from typing import Any
 
 from rlm_kernel.trace import carried
 from rlm_kernel.trace.importers.building import build
-from rlm_kernel.trace.importers.contexts import hide_unsaid
 from rlm_kernel.trace.importers.openai_chat import PUT_TOGETHER
 from rlm_kernel.trace.importers.parts import Actor, Completion, Imported, Origin, Turn
 from rlm_kernel.trace.importers.source import Log
@@ -52,7 +51,6 @@ def read(log: Log) -> list[Imported]:
                 continue
             complaints.append(why_not)
         root = _Reader(row, complaints).root()
-        hide_unsaid(root)
         agent = mapping(row.get("agent"))
         versions = {text(agent["name"]): text(agent.get("version"))} if isinstance(agent.get("name"), str) else {}
         limits = _limits(row) if carried.KEY in versions else {}

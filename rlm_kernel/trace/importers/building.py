@@ -16,6 +16,7 @@ from rlm_kernel._version import __version__
 from rlm_kernel.trace import events as ev
 from rlm_kernel.trace.importers.parts import UNSAID, Actor, Completion, Imported, Origin, Turn
 from rlm_kernel.trace.importers.texts import dedented
+from rlm_kernel.trace.importers.unsaid import hide_unsaid
 from rlm_kernel.trace.importers.values import as_json, described, file_name, kept, stamp, time
 from rlm_kernel.trace.nesting import unfolded
 from rlm_kernel.trace.safe import clip
@@ -39,7 +40,8 @@ class _Below:
 
 
 def build(root: Actor, origin: Origin, log: str, complaint: str | None) -> Imported:
-    """`log` is the file's name; `complaint` is noted on the root too."""
+    """`log` is the file's name; `complaint` is noted on the root too. What the root's cells lack is made `hidden`."""
+    hide_unsaid(root, origin.dialect)
     tree = Tree()
     name = file_name(origin.tool, origin.name or log)
     began = stamp(root.began)

@@ -11,7 +11,6 @@ from typing import Any
 
 from rlm_kernel.trace import carried
 from rlm_kernel.trace.importers.building import build
-from rlm_kernel.trace.importers.contexts import hide_unsaid
 from rlm_kernel.trace.importers.official_agent import actor
 from rlm_kernel.trace.importers.parts import Imported, Origin
 from rlm_kernel.trace.importers.source import Log
@@ -65,7 +64,6 @@ def read(log: Log) -> list[Imported]:
                 found.append(Imported(tree, name, complaint or None))
                 continue
         root = actor(metadata, sorted(rows, key=_number))
-        hide_unsaid(root)
         lost = [*LOST, *([] if root.given else ["The context: it does not stand in the variables that were logged."])]
         limits = {ours: limit(metadata.get(theirs)) for ours, theirs in _LIMITS.items() if theirs in metadata}
         # What we exported and somebody changed: its cells know our own names.

@@ -148,4 +148,4 @@ def _value(data: bytes) -> tuple[bool, Any]:
 
 
 def _unreadable(path: Path, error: OSError) -> TraceError:
-    return TraceError(f"{path} cannot be read ({error.strerror}): is the path right?")
+    return TraceError(f"{path} cannot be read ({error.strerror or error}): is the path right?")

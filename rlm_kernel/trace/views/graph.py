@@ -16,6 +16,7 @@ from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.varying import Names, names_in
 from rlm_kernel.trace.views.contexts import StoresOfStates, has_store, key_of, store_of
+from rlm_kernel.trace.views.earlier import earlier
 from rlm_kernel.trace.views.graph_nodes import PERSON, Node, Nodes
 from rlm_kernel.trace.views.syntax import answers_to
 
@@ -27,7 +28,10 @@ class Edge:
     source: str
     target: str
     how: str
-    """`wrote`, `deleted`, `took` (by reference), `read`, `assigned`, `handed over`, `answer`, `as text`."""
+    """
+    `wrote`, `wrote, before this run`, `deleted`, `took` (by reference), `read`, `assigned`, `handed over`, `answer`,
+    `as text`.
+    """
     steps: tuple[int | None, ...] = ()
     """Those of the agent whose cell did it, in order, each once; None is a person's own cell."""
     times: int = 1
@@ -78,6 +82,7 @@ class _Drawing:
         while open_ones:
             self._answered(open_ones.pop()[0], answers)
         self._assignments()
+        self._earlier()
         # The root of a run that a person's own cells began has done nothing itself.
         there = {self._nodes.agent(agent) for agent, _ in self._walked if agent.steps or not _is_persons(agent)}
         there |= {end for source, target, _ in self._edges for end in (source, target)}
@@ -86,8 +91,8 @@ class _Drawing:
     def _given(self, agent: Agent, me: str) -> None:
         name = agent.context_name
         if name is None:
-            # Of a store that a workflow hands over, what is taken and read is drawn.
-            if agent.context is not None and (agent.in_state is None or not has_store(agent)):
+            # Of a store that a workflow hands over, what is taken and read is drawn, where something is.
+            if agent.context is not None and (agent.in_state is None or not has_store(agent) or not _has_used(agent)):
                 self._edge(self._nodes.asker(agent), me, "handed over", _when(agent))
             return
         caller = None if agent.caller is None else self._tree.agents.get(agent.caller)
@@ -144,6 +149,11 @@ class _Drawing:
                     if name in self._looked[step.source].assigned:
                         self._edge(owner, self._nodes.variable(owner, name), "assigned", (step.number,))
 
+    def _earlier(self) -> None:
+        for key, writer in earlier(self._tree).items():
+            who = self._nodes.person() if writer.who == PERSON else self._nodes.elsewhere(writer.who, writer.run)
+            self._edge(who, self._nodes.key(1, key), "wrote, before this run", ())
+
     def _edge(
         self,
         source: str,
@@ -189,6 +199,11 @@ class _Edge:
 
 def _when(agent: Agent) -> tuple[int | None, ...]:
     return () if agent.caller is None else _at(agent.in_step) if agent.in_state is not None else (agent.in_step,)
+
+
+def _has_used(agent: Agent) -> bool:
+    """Anything that somebody else may have written."""
+    return any(used.store and used.how in ("take", "read") for step in agent.steps for used in step.used)
 
 
 def _is_persons(agent: Agent) -> bool:

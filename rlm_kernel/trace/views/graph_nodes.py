@@ -28,8 +28,8 @@ class Node:
     id: str
     kind: str
     """
-    `agent`, `agents` (many of one step, with all below them), `key` (of a store), `variable` (handed over, or read),
-    `person`, `state` (of a workflow, with all its visits).
+    `agent` (also one of an earlier run), `agents` (many of one step, with all below them), `key` (of a store),
+    `variable` (handed over, or read), `person`, `state` (of a workflow, with all its visits).
     """
     label: str
     """One safe line."""
@@ -78,6 +78,11 @@ class Nodes:
         if (group := self._groups.get(id)) is not None:
             return self._made.setdefault(id, group).id
         return self._node(id, "agent", id)
+
+    def elsewhere(self, id: str, run: str | None) -> str:
+        """An agent of another run."""
+        of = "an earlier run" if run is None else f"run {one_line(run.rpartition('-')[2], 20)}"
+        return self._node(f"agent {id} of {of}", "agent", f"agent {one_line(id, 20)} of {of}")
 
     def person(self) -> str:
         return self._node(PERSON, "person", "person")

@@ -16,7 +16,8 @@ from rlm_kernel.trace.nodes import Agent
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views.prices import asked_of, prompt_prices
 from rlm_kernel.trace.views.retyped import Retyped, retyped
-from rlm_kernel.trace.views.transfers import Sent, Transfer, bounded, sent, transfers
+from rlm_kernel.trace.views.sent import Sent, sent
+from rlm_kernel.trace.views.transfers import Transfer, bounded, transfers
 
 ASSUMED = (
     "Assumed: by value, a result stands once in its receiver's conversation and is sent with each later request of it, "
@@ -39,7 +40,10 @@ class Savings:
     typed_again: tuple[Retyped, ...]
     sent: tuple[Sent, ...] = ()
     sent_tokens: int = 0
-    """All that agents of workflows were given as text, their prompts too; estimated, and not in `loaded`."""
+    """
+    All that agents of workflows were given as text, their prompts too; estimated, and not in `loaded`. What was filled
+    into the questions of sub-agents is there, and so it is not here.
+    """
     typed_tokens: int = 0
     """What those answered."""
 
@@ -93,7 +97,7 @@ def savings_of(tree: Tree) -> Savings:
         tuple(transfers(tree, prices)),
         tuple(retyped(tree)),
         tuple(sent(tree)),
-        sum(bounded(each.tokens) for end in ends for each in end.loaded),
+        sum(bounded(each.tokens) for end in ends for each in end.loaded if not each.reported),
         sum(bounded(end.typed_tokens) for end in ends),
     )
 

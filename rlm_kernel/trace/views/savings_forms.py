@@ -10,8 +10,9 @@ from rlm_kernel.trace.safe import one_line
 from rlm_kernel.trace.tree import Tree
 from rlm_kernel.trace.views.graph_nodes import PERSON
 from rlm_kernel.trace.views.savings import ASSUMED, Savings, savings_of
+from rlm_kernel.trace.views.sent import Sent
 from rlm_kernel.trace.views.table import Row, table_html, table_text
-from rlm_kernel.trace.views.transfers import STATE, Sent, Transfer
+from rlm_kernel.trace.views.transfers import STATE, Transfer
 
 HEADERS = ("from", "to", "what", "step", "tokens", "in window", "requests", "by value", "saved", "saved $")
 MOST_ROWS = 50
@@ -53,7 +54,8 @@ def savings_data(tree: Tree) -> dict[str, Any]:
                     by_value, saved, saved_usd
         sent_tokens, typed_tokens   what agents of workflows that take text were given, with prompts, and answered;
                     estimated
-        sent        source, agent (whose workflow), step, state, visit, key, tokens, times: results among those
+        sent        source, agent (whose workflow), step, state, visit, key, tokens, times: results among those, and,
+                    `reported`, those that stood in the question of a sub-agent, and so in `loaded`
         typed_again  agent, step, what, tokens, variable, shown_at, start
         assumed     a sentence
     """
@@ -108,15 +110,19 @@ def _row(transfer: Transfer) -> Row:
 
 
 def _sent_row(sent: Sent) -> Row:
-    """Each time was one request, all of it in a window."""
+    """
+    All of it in a window, each time in one request; of what was in a question, in as many as its sub-agent made, which
+    are unknown.
+    """
+    unknown = words.UNKNOWN if sent.reported else None
     visit = "" if sent.visit == 1 else f", visit {sent.visit}"
     return (
         _who(sent.source),
         f"state {one_line(sent.state, 40)}{visit}",
         f"text {one_line(sent.key, 40)}",
         "–" if sent.step is None else str(sent.step),
-        *[words.number(sent.tokens // sent.times), words.number(sent.tokens), words.number(sent.times)],
-        *[words.number(sent.tokens), words.number(0), words.UNKNOWN],
+        *[words.number(sent.tokens // sent.times), words.number(sent.tokens), unknown or words.number(sent.times)],
+        *[unknown or words.number(sent.tokens), words.number(0), words.UNKNOWN],
     )
 
 
@@ -140,18 +146,26 @@ def _sums(savings: Savings) -> list[str]:
 
 
 def _beside(savings: Savings) -> list[str]:
-    """Both kinds of agents side by side, where there are some that take text."""
-    if not savings.sent_tokens and not savings.typed_tokens:
+    """The ways of a result side by side, where some went as text."""
+    if not savings.sent and not savings.sent_tokens and not savings.typed_tokens:
         return []
     known = [each for each in savings.transfers if each.tokens is not None]
     whole, shown = sum(each.tokens or 0 for each in known), sum(each.loaded for each in known)
-    times = sum(each.times for each in savings.sent)
-    sent = sum(each.tokens for each in savings.sent)
-    return [
-        f"by reference: {words.count(len(known), 'result')} of {whole:,} tokens, {shown:,} of them in a window",
-        f"as text: {words.count(times, 'result')} of {sent:,} tokens, all in a window; with prompts "
-        f"{savings.sent_tokens:,}, and {savings.typed_tokens:,} answered (estimated, in no sum above)",
-    ]
+    lines = [f"by reference: {words.count(len(known), 'result')} of {whole:,} tokens, {shown:,} of them in a window"]
+    if savings.sent_tokens or savings.typed_tokens:
+        lines.append(
+            f"as text: {_of([each for each in savings.sent if not each.reported])}, all in a window; with prompts "
+            f"{savings.sent_tokens:,}, and {savings.typed_tokens:,} answered (estimated, in no sum above)"
+        )
+    if asked := [each for each in savings.sent if each.reported]:
+        lines.append(
+            f"in questions: {_of(asked)}, all in a window (estimated; in the sums above, as they were reported)"
+        )
+    return lines
+
+
+def _of(sent: list[Sent]) -> str:
+    return f"{words.count(sum(each.times for each in sent), 'result')} of {sum(each.tokens for each in sent):,} tokens"
 
 
 def _paid(cost: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Each result that went from one agent of a run to another: by reference, or as text to an agent of a workflow."""
+"""Each result that went from one agent of a run to another by reference."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rlm_kernel.trace.events import AgentStarted, StateFinished, Used
+from rlm_kernel.trace.events import AgentStarted, Used
 from rlm_kernel.trace.nodes import Agent, Step
 from rlm_kernel.trace.tree import Tree
-from rlm_kernel.trace.views.contexts import StoresOfStates, has_store, key_of, store_of
+from rlm_kernel.trace.views.contexts import has_store, key_of, store_of
 from rlm_kernel.trace.views.graph_nodes import PERSON
 from rlm_kernel.trace.views.retyped import estimated, observation
 
@@ -58,23 +58,6 @@ class Transfer:
         return None if self.saved is None or self.price_usd is None else self.saved * self.price_usd
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A result that an agent of a workflow was given as text. Its tokens are estimated and in no provider's report."""
-
-    source: str
-    """As of a `Transfer`."""
-    agent: str
-    """Whose workflow it was."""
-    step: int | None
-    state: str
-    visit: int
-    key: str
-    tokens: int
-    """Of all times that it was sent."""
-    times: int
-
-
 def transfers(tree: Tree, prices: Mapping[str, float]) -> list[Transfer]:
     """In the order of the walk: of each agent its context, then what came by its steps. `prices` by model."""
     found = _Ledger(tree).transfers()
@@ -83,36 +66,12 @@ def transfers(tree: Tree, prices: Mapping[str, float]) -> list[Transfer]:
     return found
 
 
-def sent(tree: Tree) -> list[Sent]:
-    """In the order in which the states ended; of each state, a key once."""
-    found: list[Sent] = []
-    written: dict[tuple[int, str], str] = {}
-    stores = StoresOfStates()
-    states = {(agent.id, state.number): state for agent, _ in tree.walk() for state in agent.states}
-    for _, event in tree.log:
-        if isinstance(event, Used):
-            if event.how == "write":
-                written[event.store, event.key] = _writer(tree, event)
-            elif event.how == "delete":
-                written.pop((event.store, event.key), None)
-        elif isinstance(event, StateFinished) and (event.agent, event.number) in states:
-            state = states[event.agent, event.number]
-            by_key: dict[str, list[int]] = {}
-            for each in event.loaded:
-                if each.key:
-                    by_key.setdefault(each.key, []).append(bounded(each.tokens))
-            for key, tokens in by_key.items():
-                source = written.get((stores.of(tree.agents[event.agent], state), key), PERSON)
-                place = source, event.agent, state.step, state.name, state.visit
-                found.append(Sent(*place, key, sum(tokens), len(tokens)))
-    return found
-
-
 class _Ledger:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._sent = {agent.id: _sent(agent) for agent, _ in tree.walk()}
         self._steps = {(agent.id, step.number): step for agent, _ in tree.walk() for step in agent.steps}
+        self._asked_with = _asked_with(tree)
         self._results = self._of_store()
 
     def transfers(self) -> list[Transfer]:
@@ -167,6 +126,8 @@ class _Ledger:
                 size = _size(sizes.get((event.store, event.key, since)))
                 fresh = Transfer(writer, event.agent, "result", event.key, event.step, size, requests)
                 one = found.setdefault((event.agent, event.store, event.key, since), fresh)
+                if one is fresh and size and in_first and event.key in self._asked_with.get(event.agent, ()):
+                    _load(one, size, requests)
                 _load(one, event.tokens, later)
         return list(found.values())
 
@@ -188,7 +149,7 @@ class _Ledger:
                 continue  # a variable is its agent's own
             place = event.store, event.key
             if event.how == "write":
-                written[place] = number, _writer(self._tree, event)
+                written[place] = number, writer_of(self._tree, event)
             since, writer = written.get(place, (-1, PERSON))
             if event.size is not None:
                 sizes[*place, since] = max(event.size, sizes.get((*place, since), 0))
@@ -220,7 +181,23 @@ class _Ledger:
         return 0 if after is None else estimated(observation(after))
 
 
-def _writer(tree: Tree, write: Used) -> str:
+def _asked_with(tree: Tree) -> dict[str, set[str]]:
+    """
+    Of each agent that a state asked, the keys whose text stood in what that state asked: all of its requests carried
+    it. Which of several agents of one state was asked with it, the record does not say.
+    """
+    found: dict[str, set[str]] = {}
+    for agent, _ in tree.walk():
+        keys = {
+            state.number: {each.key for each in state.end.loaded if each.reported}
+            for state in agent.states
+            if state.end is not None
+        }
+        found.update({child.id: keys.get(child.in_state, set()) for child in agent.children if child.in_state})
+    return found
+
+
+def writer_of(tree: Tree, write: Used) -> str:
     """As of a `Transfer`. In a person's own cell a workflow writes what its states come to."""
     if write.step is not None:
         return write.agent
