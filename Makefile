@@ -32,14 +32,16 @@ lint: $(DEV)/installed
 
 unit: quick kernels
 
+# Processes are to start and to answer in time, so a test that failed beside others runs once more alone.
+ALONE = --last-failed --last-failed-no-failures none $(ARGS)
+
 # No test selected is pytest's exit code 5.
 quick: $(DEV)/installed
-	$(DEV)/bin/pytest -m "not kernel" -n 2 $(ARGS) || [ $$? = 5 ]
+	$(DEV)/bin/pytest -m "not kernel" -n 2 $(ARGS) || [ $$? = 5 ] || $(DEV)/bin/pytest -m "not kernel" $(ALONE)
 
-# These wait for processes more than they work, and for answers in time: one that failed beside others runs once more alone.
+# They wait more than they work: three at a time on two cores.
 kernels: $(DEV)/installed
-	$(DEV)/bin/pytest -m kernel -n 3 --dist loadfile $(ARGS) || [ $$? = 5 ] || \
-	  $(DEV)/bin/pytest -m kernel --last-failed --last-failed-no-failures none $(ARGS)
+	$(DEV)/bin/pytest -m kernel -n 3 --dist loadfile $(ARGS) || [ $$? = 5 ] || $(DEV)/bin/pytest -m kernel $(ALONE)
 
 # The kernel is the one that the notebook names, so the installed one; its view has to be still to be compared.
 notebooks: $(DEV)/installed

@@ -346,7 +346,7 @@ def test_a_loop_in_c_ends_at_max_seconds_with_the_best_so_far(ask: Asks) -> None
     ],
 )
 def test_a_cell_is_stopped_whatever_it_does_with_what_it_had_printed(ask: Asks, busy: str) -> None:
-    code = CAUGHT.format("llm_query('Go.', context=1, max_seconds=1)")
+    code = CAUGHT.format("llm_query('Go.', context=1, max_seconds=3)")  # its worker has to start in them too
     slow = {"reply": "a", "when": "slow", "times": None, "delay_s": 60}
 
     began = time.monotonic()
