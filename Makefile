@@ -12,6 +12,9 @@ QUESTION := "Which public functions of the standard library accept a parameter t
 Count them by package, and explain the worst offender."
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
+# Tests start hundreds of processes: what Python has compiled for one, it keeps for all.
+unexport PYTHONDONTWRITEBYTECODE
+
 PACKAGING := pyproject.toml README.md rlm_kernel/_version.py $(wildcard kernelspec/*)
 SOURCES := $(PACKAGING) $(shell find rlm_kernel -name '*.py')
 
@@ -72,7 +75,7 @@ test-all:
 	touch $@
 
 $(DEV)/installed: $(DEV)/made $(PACKAGING)
-	$(DEV)/bin/python $(PIP_INSTALL) --no-compile -e '.[dev]'
+	$(DEV)/bin/python $(PIP_INSTALL) -e '.[dev]'
 	touch $@
 
 clean:
