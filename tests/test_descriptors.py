@@ -282,6 +282,10 @@ def test_what_a_cell_prints_or_shows_reaches_the_person_without_keys(kernel: Ker
     assert KEY not in json.dumps(came.outputs)
 
 
+UNWARNED = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+"""From Python 3.12 on a fork beside threads, which a kernel has, is warned of."""
+
+
 @pytest.mark.kernel
 @pytest.mark.parametrize(
     "code",
@@ -294,7 +298,7 @@ def test_what_a_cell_prints_or_shows_reaches_the_person_without_keys(kernel: Ker
     ids=["printed", "by a child", "past Python", "by a fork"],
 )
 def test_a_key_that_comes_in_pieces_does_not_reach_the_person(kernel: KernelProcess, code: str) -> None:
-    came, root = ask(kernel, block(f"import os, time\n{code};"), block("print('sk-')"), block("FINAL(1)"))
+    came, root = ask(kernel, block(f"{UNWARNED}import os, time\n{code};"), block("print('sk-')"), block("FINAL(1)"))
 
     assert came.text() == "x [OPENAI_API_KEY] sk-te\nsk-\n"
     assert put_out(root) == [("stdout", "x [OPENAI_API_KEY] sk-te\n")]
@@ -328,7 +332,9 @@ def test_in_a_kernel_what_cannot_be_told_whose_it_is_is_labelled_and_in_no_cells
 def test_in_a_kernel_a_late_child_writes_to_the_person_and_not_into_the_next_cell(kernel: KernelProcess) -> None:
     late = "import os\nif os.fork() == 0:\n    import time; time.sleep(0.5)\n    os.write(1, b'late')\n    os._exit(0)"
 
-    came, root = ask(kernel, block(late), block("import time; time.sleep(1.2)\nprint('next')"), block("FINAL(1)"))
+    came, root = ask(
+        kernel, block(UNWARNED + late), block("import time; time.sleep(1.2)\nprint('next')"), block("FINAL(1)")
+    )
 
     assert [put_out(root, step) for step in (1, 2)] == [[], [("stdout", "next\n")]]
     assert came.text() == "latenext\n"

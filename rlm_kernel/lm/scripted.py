@@ -51,6 +51,8 @@ class ScriptedModel:
         self._items = [script.item(entry, "step", f"{name}: reply {i}") for i, entry in enumerate(replies, 1)]
         self._items += [script.item(e, "completion", f"{name}: completion {i}") for i, e in enumerate(completions, 1)]
         self._previous: dict[tuple[str, str], tuple[Message, ...]] = {}
+        self._preparing: asyncio.Task[int] | None = None
+        self._prepared = False
 
     @classmethod
     def from_file(cls, path: str) -> ScriptedModel:
@@ -68,7 +70,12 @@ class ScriptedModel:
         )
 
     async def prepare(self) -> None:
-        await asyncio.to_thread(tokens.count, "")  # loads the table, half a second, off the loop
+        if not self._prepared:
+            if self._preparing is None or self._preparing.done():
+                # Loads the table, half a second, off the loop.
+                self._preparing = asyncio.create_task(asyncio.to_thread(tokens.count, ""))
+            await asyncio.shield(self._preparing)  # one for all: threads of their own would mix up their order
+            self._prepared = True
 
     def price(self) -> Price | None:
         return self._price
