@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -33,6 +34,9 @@ for _name in list(os.environ):
         del os.environ[_name]
 for _name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
     os.environ[_name] = os.path.join(_home, _name.lower())
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # jupyter_client chooses ports that are free now, and the kernel takes them a second later: beside others that are given
 # free ports, a start would fail now and then. So each worker has ports of its own, of those that nobody is given.
