@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -221,7 +222,6 @@ def test_a_second_writer_is_kept_out(tmp_path: Path) -> None:
         with pytest.raises(TraceError, match="one writer"):
             Journal.create(tmp_path, "run")
 
-        fcntl = pytest.importorskip("fcntl")
         with journal.path.open("ab") as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
