@@ -41,8 +41,9 @@ def in_kernel(parallel: int, **environ: str) -> Iterator[Callable[[], float]]:
     limits = {"RLM_MAX_PARALLEL": str(parallel), "RLM_MAX_CALLS": "none", "RLM_MAX_COST_USD": "none"}
     limits["RLM_MAX_DEPTH"] = "0"  # where `llm_query` is a completion
     with kernel(**limits, **environ) as process:
-        if environ["RLM_MODEL"] == MODEL:  # a kernel after its first idle moment
-            process.run("__import__('rlm_kernel.lm.litellm_setup', fromlist=['x']).load();", timeout_s=120)
+        loaded = "__import__('rlm_kernel.lm.litellm_setup', fromlist=['x'])._module is not None"
+        while environ["RLM_MODEL"] == MODEL and not process.value(loaded):
+            time.sleep(0.5)  # a kernel after its first idle moment
         time.sleep(0.5)
         process.run("llm_query('warm')", timeout_s=120)
 

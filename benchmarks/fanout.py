@@ -33,8 +33,9 @@ errors = sum(isinstance(answer, Exception) for answer in answers)"""
 def in_kernel(parallel: int, depth: int, **environ: str) -> Iterator[KernelProcess]:
     limits = {"RLM_MAX_CALLS": "none", "RLM_MAX_COST_USD": "none", "RLM_MAX_DEPTH": str(depth)}
     with kernel(RLM_MAX_PARALLEL=str(parallel), **limits, **environ) as process:
-        if environ["RLM_MODEL"] == MODEL:  # a kernel after its first idle moment
-            process.run("__import__('rlm_kernel.lm.litellm_setup', fromlist=['x']).load();", timeout_s=120)
+        loaded = "__import__('rlm_kernel.lm.litellm_setup', fromlist=['x'])._module is not None"
+        while environ["RLM_MODEL"] == MODEL and not process.value(loaded):
+            time.sleep(0.5)  # a kernel after its first idle moment
         time.sleep(0.5)
         yield process
 
